@@ -1,0 +1,58 @@
+"""The one tree of exceptions; each class stands for one reaction of the engine or of the user."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Position(NamedTuple):
+    """A place in a file or text given by the user; line and column count from 1."""
+
+    line: int
+    column: int
+    file: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.line}:{self.column}"
+        return f"{self.file}:{place}" if self.file else place
+
+
+class EngineError(Exception):
+    """Root of all errors that the engine raises on purpose.
+
+    ``str(error)`` reads "where: what" with the hint on a line of its own, ready to be shown.
+    """
+
+    def __init__(self, message: str, *, at: Position | None = None, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.at = at
+        self.hint = hint
+
+    def __str__(self) -> str:
+        text = f"{self.at}: {self.message}" if self.at else self.message
+        return f"{text}\n  hint: {self.hint}" if self.hint else text
+
+
+class ConfigError(EngineError):
+    """A rule file, an option or a property is wrong; nothing was started."""
+
+
+class SqlError(EngineError):
+    """A statement can't be parsed, bound or planned."""
+
+
+class PluginError(EngineError):
+    """A plugin can't be found, loaded or configured, or broke its contract."""
+
+
+class NotConnected(EngineError):
+    """The other side is gone or not there yet; the engine tries again with back-off."""
+
+
+class Rejected(EngineError):
+    """The other side will never take this; the rows go to the dead letters, not into a retry."""
+
+
+class EndOfStream(EngineError):
+    """A source has nothing more to give; the rule ends when all its sources have ended."""
