@@ -1,0 +1,87 @@
+"""The unit of work: what one read of a source yields, rows or payloads with their metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+Row = dict[str, Any]
+
+
+class Metadata(Protocol):
+    """Metadata of a batch by column, so that what no query asks for is never built."""
+
+    def column(self, key: str) -> Sequence[Any]:
+        """Return the value of ``key`` for each item of the batch, None where it is absent."""
+
+    def row(self, index: int) -> dict[str, Any]:
+        """Return all metadata of one item."""
+
+
+class SameMetadata:
+    """The same metadata for every item of a batch, or none at all."""
+
+    __slots__ = ("_size", "_values")
+
+    def __init__(self, size: int, values: Mapping[str, Any] | None = None) -> None:
+        self._size = size
+        self._values = dict(values or {})
+
+    def column(self, key: str) -> Sequence[Any]:
+        return [self._values.get(key)] * self._size
+
+    def row(self, index: int) -> dict[str, Any]:
+        return dict(self._values)
+
+
+class RowMetadata:
+    """Metadata given item by item."""
+
+    __slots__ = ("_rows",)
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._rows = rows
+
+    def column(self, key: str) -> Sequence[Any]:
+        return [row.get(key) for row in self._rows]
+
+    def row(self, index: int) -> dict[str, Any]:
+        return dict(self._rows[index])
+
+
+class Batch:
+    """Messages that arrived together, in order.
+
+    Either ``rows`` (decoded) or ``payloads`` (bytes that the stream's FORMAT decodes) is given, never
+    both. ``received_at`` is the time of arrival in epoch milliseconds (0: the engine stamps it).
+    ``acknowledge``, when given, is called exactly once, after every rule that saw the batch is done
+    with it; a source that gets no call must expect to deliver the batch again.
+    """
+
+    __slots__ = ("acknowledge", "meta", "payloads", "received_at", "rows")
+
+    def __init__(
+        self,
+        rows: list[Row] | None = None,
+        *,
+        payloads: list[bytes] | None = None,
+        meta: Metadata | None = None,
+        received_at: int = 0,
+        acknowledge: Callable[[], None] | None = None,
+    ) -> None:
+        if (rows is None) == (payloads is None):
+            raise TypeError("a batch holds either rows or payloads")
+        self.rows = rows
+        self.payloads = payloads
+        self.meta: Metadata = meta if meta is not None else SameMetadata(len(self))
+        self.received_at = received_at
+        self.acknowledge = acknowledge
+
+    def __len__(self) -> int:
+        items: Sequence[object] | None = self.payloads if self.rows is None else self.rows
+        return len(items) if items is not None else 0
+
+    @classmethod
+    def of(cls, rows: Iterable[Row], *, received_at: int = 0) -> Batch:
+        """Make a batch of rows without metadata."""
+        return cls(list(rows), received_at=received_at)

@@ -1,0 +1,65 @@
+"""The one source of time: system time when running, virtual time in tests and trial runs."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import time
+from typing import Protocol
+
+import anyio
+import anyio.lowlevel
+
+
+class Clock(Protocol):
+    """What the engine knows of time."""
+
+    def now(self) -> int:
+        """Return the wall-clock time in epoch milliseconds."""
+
+    async def sleep_until(self, when: int) -> None:
+        """Return once ``now()`` has reached ``when`` (epoch milliseconds)."""
+
+
+class SystemClock:
+    """Time of the machine."""
+
+    _LONGEST_SLEEP = 1.0  # seconds; a wall clock that was set is noticed after this
+
+    def now(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    async def sleep_until(self, when: int) -> None:
+        while (left := when - self.now()) > 0:
+            await anyio.sleep(min(left / 1000, self._LONGEST_SLEEP))
+        await anyio.lowlevel.checkpoint()
+
+
+class VirtualClock:
+    """Time that moves only when told, so that a day of events takes milliseconds."""
+
+    def __init__(self, start: int = 0) -> None:
+        self._now = start
+        self._order = itertools.count()
+        self._sleepers: list[tuple[int, int, anyio.Event]] = []
+
+    def now(self) -> int:
+        return self._now
+
+    async def sleep_until(self, when: int) -> None:
+        if when <= self._now:
+            await anyio.lowlevel.checkpoint()
+            return
+        event = anyio.Event()
+        heapq.heappush(self._sleepers, (when, next(self._order), event))
+        await event.wait()
+
+    async def advance_to(self, when: int) -> None:
+        """Move to ``when``, waking every sleeper due on the way, in order, each at its own time."""
+        while self._sleepers and self._sleepers[0][0] <= when:
+            due, _, event = heapq.heappop(self._sleepers)
+            self._now = max(self._now, due)
+            event.set()
+            await anyio.wait_all_tasks_blocked()
+        self._now = max(self._now, when)
+        await anyio.wait_all_tasks_blocked()

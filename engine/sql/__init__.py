@@ -1,0 +1,1 @@
+"""Streaming SQL: text → syntax tree → plan → compiled Python over batches."""
