@@ -52,7 +52,7 @@ class RowMetadata:
 class Batch:
     """Messages that arrived together, in order.
 
-    Either ``rows`` (decoded) or ``payloads`` (bytes that the stream's FORMAT decodes) is given, never
+    Either ``rows`` (decoded) or ``payloads`` (bytes that FORMAT decodes) is given, never
     both. ``received_at`` is the time of arrival in epoch milliseconds (0: the engine stamps it).
     ``acknowledge``, when given, is called exactly once, after every rule that saw the batch is done
     with it; a source that gets no call must expect to deliver the batch again.

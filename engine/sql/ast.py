@@ -1,6 +1,6 @@
 """The syntax tree of the dialect: frozen, serialisable, with the position of every node.
 
-The parser builds it, the analyser binds names in it, and everything behind reads it; nothing in here
+The parser builds it, the analyser binds names in it, everything behind reads it; nothing in here
 knows of sqlglot, of code generation or of asyncio.
 """
 
