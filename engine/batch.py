@@ -49,16 +49,37 @@ class RowMetadata:
         return dict(self._rows[index])
 
 
-class Batch:
-    """Messages that arrived together, in order.
+class PickedMetadata:
+    """Some items of another metadata, each as often as wanted, in a given order."""
 
-    Either ``rows`` (decoded) or ``payloads`` (bytes that FORMAT decodes) is given, never
-    both. ``received_at`` is the time of arrival in epoch milliseconds (0: the engine stamps it).
-    ``acknowledge``, when given, is called exactly once, after every rule that saw the batch is done
-    with it; a source that gets no call must expect to deliver the batch again.
+    __slots__ = ("_indexes", "_source")
+
+    def __init__(self, source: Metadata, indexes: Sequence[int]) -> None:
+        self._source = source
+        self._indexes = indexes
+
+    def column(self, key: str) -> Sequence[Any]:
+        column = self._source.column(key)
+        return [column[index] for index in self._indexes]
+
+    def row(self, index: int) -> dict[str, Any]:
+        return self._source.row(self._indexes[index])
+
+
+class Batch:
+    """Messages that travel together, in order: what a source emits and what a sink is given.
+
+    Either ``rows`` (decoded) or ``payloads`` (bytes in the stream's or sink's format) is given,
+    never both. ``received_at`` is the time of arrival in epoch milliseconds (0: the engine stamps
+    it). ``acknowledge``, when given by a source, is called exactly once, after every rule that saw
+    the batch is done with it; a source that gets no call must expect to deliver the batch again.
+
+    For a sink ``meta`` holds the properties that the action computes for each message (an MQTT
+    topic, say), and ``sizes``, where rows form lists that were emitted together, the length of each
+    list; None means that each row stands alone.
     """
 
-    __slots__ = ("acknowledge", "meta", "payloads", "received_at", "rows")
+    __slots__ = ("acknowledge", "meta", "payloads", "received_at", "rows", "sizes")
 
     def __init__(
         self,
@@ -68,6 +89,7 @@ class Batch:
         meta: Metadata | None = None,
         received_at: int = 0,
         acknowledge: Callable[[], None] | None = None,
+        sizes: Sequence[int] | None = None,
     ) -> None:
         if (rows is None) == (payloads is None):
             raise TypeError("a batch holds either rows or payloads")
@@ -76,6 +98,7 @@ class Batch:
         self.meta: Metadata = meta if meta is not None else SameMetadata(len(self))
         self.received_at = received_at
         self.acknowledge = acknowledge
+        self.sizes = sizes
 
     def __len__(self) -> int:
         items: Sequence[object] | None = self.payloads if self.rows is None else self.rows

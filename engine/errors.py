@@ -39,11 +39,42 @@ class ConfigError(EngineError):
 
 
 class SqlError(EngineError):
-    """A statement can't be parsed, bound or planned."""
+    """A statement can't be parsed, bound or planned.
+
+    ``source`` is the line of text that ``at`` stands in, so that ``at.column`` counts in it;
+    ``str(error)`` shows it with a caret under the place.
+    """
+
+    _SHOWN = 100  # characters of a long line; more would wrap and put the caret elsewhere
+
+    def __init__(
+        self, message: str, *, at: Position | None = None, hint: str = "", source: str = ""
+    ) -> None:
+        super().__init__(message, at=at, hint=hint)
+        self.source = source
+
+    def __str__(self) -> str:
+        first, *rest = super().__str__().split("\n  hint: ", 1)
+        parts = [first, *self._excerpt(), *(f"  hint: {hint}" for hint in rest)]
+        return "\n".join(parts)
+
+    def _excerpt(self) -> list[str]:
+        if not self.at or not self.source:
+            return []
+        caret = self.at.column - 1
+        start = max(0, caret - self._SHOWN * 2 // 3) if len(self.source) > self._SHOWN else 0
+        line = "".join(c if c.isprintable() else " " for c in self.source[start:])
+        shown = line[: self._SHOWN].rstrip()
+        indent = min(len(shown) - len(shown.lstrip()), caret - start)
+        return [f"    {shown[indent:]}", f"    {' ' * (caret - start - indent)}^"]
 
 
 class PluginError(EngineError):
     """A plugin can't be found, loaded or configured, or broke its contract."""
+
+
+class RowError(EngineError):
+    """A value of one row doesn't fit what the query does with it; that row fails, no other."""
 
 
 class NotConnected(EngineError):

@@ -11,7 +11,7 @@ import msgspec
 from engine.errors import Position
 
 
-class Node(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class Node(msgspec.Struct, frozen=True, kw_only=True, tag_field="node", tag=True):
     """What all parts of a statement share: ``at``, where it stands in the statement's text."""
 
     at: Position | None = None
@@ -146,8 +146,9 @@ class Over(Node, frozen=True):
 
 
 class Call(Node, frozen=True):
-    """A function call; ``name`` is lower case for built-in functions, as written for others.
+    """A function call; ``name`` stays as written, the analyser resolves built-ins in any case.
 
+    The same holds for the output name of an item that is a call without an alias.
     The metadata functions keep the path they were given: ``meta(a->b)`` has the argument
     ``Field(Column("a"), "b")``, ``meta(*)`` a ``Star``.
     """
@@ -158,8 +159,22 @@ class Call(Node, frozen=True):
     over: Over | None = None
 
 
+class Alias(Node, frozen=True):
+    """The value of SELECT item ``index``; made by the analyser where a name means an alias."""
+
+    index: int
+
+
+class MetaValue(Node, frozen=True):
+    """One value of the row's metadata, all of it with ``key`` ""; made by the analyser."""
+
+    key: str
+
+
 Expr = (
     Literal
+    | Alias
+    | MetaValue
     | Column
     | Field
     | Index

@@ -1,0 +1,571 @@
+"""Compiling one expression to Python text.
+
+The text consists of generated identifiers, operators and slots only: every name and literal of the
+query becomes a constant in the namespace of the compiled code. What is known of an operand (its
+kind, whether it can be null) decides between a plain Python operator and the careful one of
+``engine.sql.operators``; both give the same result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from engine.sql import operators
+from engine.sql.ast import (
+    Alias,
+    Between,
+    Binary,
+    Call,
+    Case,
+    Column,
+    Expr,
+    Field,
+    In,
+    Index,
+    IsNull,
+    Item,
+    Like,
+    Literal,
+    MetaValue,
+    Slice,
+    Star,
+    Unary,
+)
+from engine.sql.functions import FunctionRegistry, FunctionSpec, Nulls
+from engine.sql.infer import StaticKinds
+from engine.sql.kinds import Kind
+
+_ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operators.add,
+    "-": operators.subtract,
+    "*": operators.multiply,
+    "/": operators.divide,
+    "%": operators.modulo,
+}
+_INT_ARITHMETIC = _ARITHMETIC | {"/": operators.divide_ints, "%": operators.modulo_ints}
+_DIVISION: dict[tuple[str, bool], Callable[[Any, Any], Any]] = {
+    ("/", True): operators.int_quotient,
+    ("%", True): operators.int_remainder,
+    ("%", False): operators.float_remainder,
+}
+_BITWISE = {"&": operators.bit_and, "|": operators.bit_or, "^": operators.bit_xor}
+_COMPARISON = {
+    "=": ("==", operators.equal),
+    "!=": ("!=", operators.unequal),
+    "<": ("<", operators.less),
+    "<=": ("<=", operators.less_equal),
+    ">": (">", operators.greater),
+    ">=": (">=", operators.greater_equal),
+}
+_INT64 = 1 << 63
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """The text of an expression and what is known of its value.
+
+    ``repeatable``: the text is a name or slot that may be written twice. ``maybe_unset``: the value
+    may be UNSET, a column missing in its row, which counts as null.
+    """
+
+    text: str
+    nullable: bool = True
+    repeatable: bool = False
+    maybe_unset: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CallSite:
+    """A function call that needs something of the rule: a context, a plugin instance.
+
+    ``function`` and ``context`` are names that the namespace must define; ``number`` tells the
+    call sites of one query apart.
+    """
+
+    spec: FunctionSpec
+    function: str
+    context: str
+    number: int
+    checked: bool
+
+
+class Columns:
+    """How compiled code reads the columns of a row ``r``."""
+
+    def __init__(self, slot: Callable[[str], str] | None) -> None:
+        self._slot = slot
+
+    def raw(self, name: str, constant: Callable[[Any], str]) -> str:
+        """Return the text of a column's value, UNSET where it is missing."""
+        if self._slot is not None:
+            return f"r.{self._slot(name)}"
+        return f"r.get({constant(name)}, UNSET)"
+
+    def value(self, name: str, constant: Callable[[Any], str]) -> Code:
+        """Return a column as an operand."""
+        if self._slot is not None:
+            return Code(self.raw(name, constant), repeatable=True, maybe_unset=True)
+        return Code(f"r.get({constant(name)})")
+
+
+class ExpressionCompiler:
+    """Compiles the expressions of one query; keeps their constants and call sites."""
+
+    def __init__(
+        self,
+        columns: Columns,
+        kinds: StaticKinds,
+        items: Sequence[Item],
+        metadata_keys: Sequence[str],
+        functions: FunctionRegistry,
+        call_numbers: Mapping[int, int],
+    ) -> None:
+        self._columns = columns
+        self._call_numbers = call_numbers
+        self._kinds = kinds
+        self._items = items
+        self._metadata_keys = metadata_keys
+        self._functions = functions
+        self.namespace: dict[str, Any] = {}
+        self.call_sites: list[CallSite] = []
+        self.lazy_aliases: set[int] = set()
+        """Aliases that are computed where first needed and must be reset for each row."""
+        self._computed: dict[int, Code] = {}
+        self._not_null: frozenset[str] = frozenset()
+        self._temporaries = 0
+        self._helpers: dict[int, str] = {}
+
+    # -- bookkeeping ---------------------------------------------------------------------------
+
+    def constant(self, value: Any, prefix: str = "k") -> str:
+        """Return the name of a constant with this value."""
+        name = f"{prefix}{len(self.namespace)}"
+        self.namespace[name] = value
+        return name
+
+    def _temporary(self) -> str:
+        self._temporaries += 1
+        return f"t{self._temporaries}"
+
+    @contextmanager
+    def _maybe(self, not_null: frozenset[str] = frozenset()) -> Iterator[None]:
+        """Compile something that runs only sometimes, with some columns known not to be null."""
+        computed, known = dict(self._computed), self._not_null
+        self._not_null = known | not_null
+        try:
+            yield
+        finally:
+            self._computed, self._not_null = computed, known
+
+    def assume_true(self, condition: Expr) -> None:
+        """Take it that ``condition`` holds for all that is compiled from now on."""
+        self._not_null |= proven_not_null(condition)
+
+    # -- entry points --------------------------------------------------------------------------
+
+    def condition(self, node: Expr) -> str:
+        """Return the text of a condition: null counts as false, no boolean is a row error."""
+        code = self.compile(node)
+        if self._is_certain(node, code):
+            return code.text
+        return f"{self._helper(operators.truth)}({self._settled(code).text})"
+
+    def _is_certain(self, node: Expr, code: Code) -> bool:
+        """Tell whether a value is a boolean, never null."""
+        return not code.nullable and self._kinds.of(node) == Kind.BOOLEAN
+
+    def value(self, node: Expr) -> Code:
+        """Return an expression whose value is never UNSET."""
+        return self._settled(self.compile(node))
+
+    def item(self, index: int) -> Code:
+        """Return the value of SELECT item ``index``, computed once for each row."""
+        if index in self.lazy_aliases:
+            return self.compile(Alias(index=index))
+        return self.value(self._items[index].expr)
+
+    def define_alias(self, index: int, name: str, code: Code) -> None:
+        """Let item ``index`` be read from the local ``name`` from now on."""
+        self._computed[index] = replace(code, text=name, repeatable=True, maybe_unset=False)
+
+    def kind(self, node: Expr) -> Kind:
+        return self._kinds.of(node)
+
+    def raw_column(self, column: Column) -> str:
+        """Return a column as it came, UNSET where missing."""
+        return self._columns.raw(column.name, self.constant)
+
+    def compile(self, node: Expr) -> Code:
+        """Return the code of an expression; its value may be UNSET where the code says so."""
+        return self._METHODS[type(node)](self, node)
+
+    # -- leaves --------------------------------------------------------------------------------
+
+    def _literal(self, node: Literal) -> Code:
+        return Code(self.constant(node.value), node.value is None, repeatable=True)
+
+    def _column(self, node: Column) -> Code:
+        code = self._columns.value(node.name, self.constant)
+        if node.name in self._not_null:
+            return replace(code, nullable=False, maybe_unset=False)
+        return code
+
+    def _alias(self, node: Alias) -> Code:
+        if (known := self._computed.get(node.index)) is not None:
+            return known
+        name = f"a{node.index}"
+        with self._maybe():
+            code = self.value(self._items[node.index].expr)
+        text = f"({name} if {name} is not PENDING else ({name} := {code.text}))"
+        self.lazy_aliases.add(node.index)
+        self._computed[node.index] = replace(code, text=name, repeatable=True)
+        return replace(code, text=text, repeatable=False)
+
+    def _meta(self, node: MetaValue) -> Code:
+        return Code(f"m{self._metadata_keys.index(node.key)}", repeatable=True)
+
+    # -- guards --------------------------------------------------------------------------------
+
+    def _helper(self, function: Callable[..., Any]) -> str:
+        name = self._helpers.get(id(function))
+        if name is None:
+            name = self._helpers[id(function)] = self.constant(function, "op")
+        return name
+
+    def _settled(self, code: Code) -> Code:
+        """Return code whose value is None rather than UNSET."""
+        if not code.maybe_unset:
+            return code
+        text = f"(None if {code.text} is UNSET else {code.text})"
+        return replace(code, text=text, repeatable=False, maybe_unset=False)
+
+    def _operands(self, nodes: Sequence[Expr]) -> list[Code]:
+        """Compile operands of which the later ones run only if the earlier ones aren't null."""
+        if not nodes:
+            return []
+        first = self.compile(nodes[0])
+        if not first.nullable:
+            return [first, *self._operands(nodes[1:])]
+        with self._maybe():
+            return [first, *self._operands(nodes[1:])]
+
+    def _guarded(self, operands: list[Code], otherwise: str, build: Callable[..., str]) -> str:
+        """Return ``build(operands)`` for operands that aren't null, else ``otherwise``."""
+        tests: list[str] = []
+        names: list[str] = []
+        last_test = max((i for i, code in enumerate(operands) if code.nullable), default=-1)
+        for index, code in enumerate(operands):
+            name, first = code.text, code.text
+            if index <= last_test and not code.repeatable:  # keeps the order of evaluation
+                name = self._temporary()
+                first = f"({name} := {code.text})"
+                if not code.nullable:
+                    tests.append(f"{first} is not None")
+            if code.nullable:
+                tests.append(f"{first} is not None")
+                if code.maybe_unset:
+                    tests.append(f"{name} is not UNSET")
+            names.append(name)
+        result = build(*names)
+        if not tests:
+            return f"({result})"
+        if otherwise == "False":
+            return f"({' and '.join(tests)} and ({result}))"
+        return f"({result} if {' and '.join(tests)} else {otherwise})"
+
+    def _careful(self, function: Callable[..., Any], *nodes: Expr, flag: bool | None = None) -> str:
+        """Return a call of an operator that knows all kinds and nulls."""
+        texts = [self.value(node).text for node in nodes]
+        if flag is not None:
+            texts.append(str(flag))
+        return f"{self._helper(function)}({', '.join(texts)})"
+
+    # -- operators -----------------------------------------------------------------------------
+
+    def _binary(self, node: Binary) -> Code:
+        if node.op == "AND":
+            return self._and(node)
+        if node.op == "OR":
+            return self._or(node)
+        if node.op in _COMPARISON:
+            return self._comparison(node)
+        if node.op in _BITWISE:
+            return Code(self._careful(_BITWISE[node.op], node.left, node.right))
+        return self._arithmetic(node)
+
+    def _and(self, node: Binary) -> Code:
+        left = self.condition(node.left)
+        with self._maybe(proven_not_null(node.left)):
+            right = self.condition(node.right)
+        return Code(f"({left} and {right})", nullable=False)
+
+    def _or(self, node: Binary) -> Code:
+        left = self.compile(node.left)
+        with self._maybe():
+            right = self.condition(node.right)
+        if self._is_certain(node.left, left):
+            return Code(f"({left.text} or {right})", nullable=False)
+        text = self._guarded(
+            [self._settled(left)],
+            "False",
+            lambda value: f"{self._helper(operators.truth)}({value}) or {right}",
+        )
+        return Code(text, nullable=False)
+
+    def _comparison(self, node: Binary) -> Code:
+        symbol, careful = _COMPARISON[node.op]
+        kinds = [self._kinds.of(node.left), self._kinds.of(node.right)]
+        if _are_alike(kinds) or (kinds == [Kind.BOOLEAN] * 2 and node.op in ("=", "!=")):
+            operands = self._operands((node.left, node.right))
+            text = self._guarded(operands, "False", lambda a, b: f"{a} {symbol} {b}")
+        else:
+            text = self._careful(careful, node.left, node.right)
+        return Code(text, nullable=False)
+
+    def _arithmetic(self, node: Binary) -> Code:
+        left, right = self._kinds.of(node.left), self._kinds.of(node.right)
+        ints = left == right == Kind.BIGINT
+        if not (left.is_numeric and right.is_numeric):
+            careful = (_INT_ARITHMETIC if ints else _ARITHMETIC)[node.op]
+            return Code(self._careful(careful, node.left, node.right))
+        operands = self._operands((node.left, node.right))
+        function = _DIVISION.get((node.op, ints))
+        if function is not None:
+            helper = self._helper(function)
+            text = self._guarded(operands, "None", lambda a, b: f"{helper}({a}, {b})")
+        elif ints:
+            text = self._guarded(operands, "None", self._wrapping(node.op))
+        else:
+            text = self._guarded(operands, "None", lambda a, b: f"{a} {node.op} {b}")
+        return Code(text, any(code.nullable for code in operands))
+
+    def _wrapping(self, op: str) -> Callable[[str, str], str]:
+        low = self.constant(-_INT64)
+        high = self.constant(_INT64 - 1)
+        wrap = self._helper(operators.wrap)
+        name = self._temporary()
+        return lambda a, b: (
+            f"{name} if {low} <= ({name} := {a} {op} {b}) <= {high} else {wrap}({name})"
+        )
+
+    def _unary(self, node: Unary) -> Code:
+        operand = self.compile(node.operand)
+        if node.op == "NOT":
+            if self._is_certain(node.operand, operand):
+                return Code(f"(not {operand.text})", nullable=False)
+            text = f"{self._helper(operators.negated)}({self._settled(operand).text})"
+            return Code(text, nullable=False)
+        if not self._kinds.of(node.operand).is_numeric:
+            return Code(f"{self._helper(operators.negate)}({self._settled(operand).text})")
+        return Code(self._guarded([operand], "None", lambda a: f"-{a}"), operand.nullable)
+
+    def _between(self, node: Between) -> Code:
+        parts = (node.value, node.low, node.high)
+        if not _are_alike([self._kinds.of(part) for part in parts]):
+            return Code(self._careful(operators.between, *parts, flag=node.negated), nullable=False)
+        operands = self._operands(parts)
+        negation = "not " if node.negated else ""
+        name = operands[0].text if operands[0].repeatable else self._temporary()
+        first = name if operands[0].repeatable else f"({name} := {operands[0].text})"
+        if operands[0].nullable:
+            tests = f"{first} is not None and "
+            tests += f"{name} is not UNSET and " if operands[0].maybe_unset else ""
+            first = name
+        else:
+            tests = ""
+        text = self._guarded(
+            operands[1:],
+            "False",
+            lambda low, high: f"{negation}({first} >= {low} and {name} <= {high})",
+        )
+        return Code(f"({tests}{text})", nullable=False)
+
+    def _in(self, node: In) -> Code:
+        if node.source is not None:
+            text = self._careful(operators.within, node.value, node.source, flag=node.negated)
+        elif self._is_plain_list(node):
+            values = self.constant(
+                frozenset(item.value for item in node.items if isinstance(item, Literal))
+            )
+            negation = "not " if node.negated else ""
+            text = self._guarded(
+                self._operands((node.value,)), "False", lambda v: f"{v} {negation}in {values}"
+            )
+        else:
+            value = self.value(node.value).text
+            items = ", ".join(self.value(item).text for item in node.items)
+            text = f"{self._helper(operators.within)}({value}, ({items},), {node.negated})"
+        return Code(text, nullable=False)
+
+    def _is_plain_list(self, node: In) -> bool:
+        """Tell whether all items are literals that compare with the value without surprise."""
+        return all(isinstance(item, Literal) for item in node.items) and _are_alike(
+            [self._kinds.of(part) for part in (node.value, *node.items)]
+        )
+
+    def _like(self, node: Like) -> Code:
+        pattern = node.pattern
+        if (
+            not isinstance(pattern, Literal)
+            or not isinstance(pattern.value, str)
+            or self._kinds.of(node.value) != Kind.STRING
+        ):
+            text = self._careful(operators.like, node.value, pattern, flag=node.negated)
+            return Code(text, nullable=False)
+        matches = self.constant(operators.like_pattern(pattern.value).fullmatch)
+        test = "is None" if node.negated else "is not None"
+        operands = self._operands((node.value,))
+        text = self._guarded(operands, "False", lambda v: f"{matches}({v}) {test}")
+        return Code(text, nullable=False)
+
+    def _is_null(self, node: IsNull) -> Code:
+        test = "is not None" if node.negated else "is None"
+        return Code(f"({self.value(node.value).text} {test})", nullable=False)
+
+    # -- structure -----------------------------------------------------------------------------
+
+    def _case(self, node: Case) -> Code:
+        if node.operand is None:
+            text, nullable = self._branches(node, "", "", 0)
+        else:
+            operand = self.value(node.operand)
+            name = operand.text if operand.repeatable else self._temporary()
+            first = name if operand.repeatable else f"({name} := {operand.text})"
+            text, nullable = self._branches(node, first, name, 0)
+        return Code(f"({text})", nullable)
+
+    def _branches(self, node: Case, operand: str, again: str, index: int) -> tuple[str, bool]:
+        """Return the branches from ``index`` on; ``operand`` reads what is compared, if anything,
+        ``again`` reads it once more."""
+        if index == len(node.branches):
+            default = Code("None") if node.default is None else self.value(node.default)
+            return default.text, default.nullable
+        branch = node.branches[index]
+        known: frozenset[str] = frozenset()
+        if node.operand is None:
+            test = self.condition(branch.condition)
+            known = proven_not_null(branch.condition)
+        else:
+            candidate = self.value(branch.condition)
+            kinds = [self._kinds.of(node.operand), self._kinds.of(branch.condition)]
+            if _are_alike(kinds) and not candidate.nullable:
+                test = f"{operand} == {candidate.text}"
+            else:
+                test = f"{self._helper(operators.equal)}({operand}, {candidate.text})"
+        with self._maybe(known):
+            result = self.value(branch.result)
+        with self._maybe():
+            rest, rest_nullable = self._branches(node, again, again, index + 1)
+        return f"{result.text} if {test} else {rest}", result.nullable or rest_nullable
+
+    def _field(self, node: Field) -> Code:
+        base = self.value(node.base)
+        return Code(f"{self._helper(operators.field)}({base.text}, {self.constant(node.name)})")
+
+    def _index(self, node: Index) -> Code:
+        return Code(self._careful(operators.element, node.base, node.index))
+
+    def _slice(self, node: Slice) -> Code:
+        texts = [
+            "None" if part is None else self.value(part).text
+            for part in (node.base, node.start, node.stop)
+        ]
+        return Code(f"{self._helper(operators.part)}({', '.join(texts)})")
+
+    def _star(self, node: Star) -> Code:
+        """The whole row as an object, for functions that take ``*``."""
+        text = "r"
+        if node.excluded:
+            text = f"without({text}, {self.constant(frozenset(node.excluded))})"
+        for entry in node.replaced:
+            text = f"{{**{text}, {self.constant(entry.name)}: {self.value(entry.expr).text}}}"
+        return Code(text, nullable=False)
+
+    # -- calls ---------------------------------------------------------------------------------
+
+    def _call(self, node: Call) -> Code:
+        spec = self._functions.get(node.name)
+        assert spec is not None, "the analyser lets no unknown function through"
+        exact = all(
+            spec.parameter(index).takes_kind(self._kinds.of(argument))
+            for index, argument in enumerate(node.args)
+        )
+        function, lead = self._function(node, spec, checked=not exact)
+
+        def build(*arguments: str) -> str:
+            if exact and spec.inline:
+                return spec.inline.format(*arguments)
+            return f"{function}({', '.join([*lead, *arguments])})"
+
+        propagates = spec.nulls is Nulls.PROPAGATE
+        if not exact or spec.nulls is Nulls.PASS:
+            texts = [self.value(argument).text for argument in node.args]
+            return Code(build(*texts), spec.may_be_null or propagates)
+        operands = self._operands(node.args)
+        nullable = propagates and any(code.nullable for code in operands)
+        text = self._guarded(operands, repr(spec.nulls.result), build)
+        return Code(text, spec.may_be_null or nullable)
+
+    def _function(self, node: Call, spec: FunctionSpec, *, checked: bool) -> tuple[str, list[str]]:
+        """Return the name of a function and what it takes before its arguments."""
+        if spec.make is None and not spec.wants_context:
+            return self.constant(spec.checked() if checked else spec.call, "f"), []
+        number = self._call_numbers[id(node)]
+        site = CallSite(spec, f"p{number}", f"ctx{number}", number, checked)
+        if site not in self.call_sites:
+            self.call_sites.append(site)
+        return site.function, [site.context]
+
+    _METHODS: ClassVar[dict[type[Any], Callable[[ExpressionCompiler, Any], Code]]] = {
+        Literal: _literal,
+        Column: _column,
+        Alias: _alias,
+        MetaValue: _meta,
+        Binary: _binary,
+        Unary: _unary,
+        Between: _between,
+        In: _in,
+        Like: _like,
+        IsNull: _is_null,
+        Case: _case,
+        Field: _field,
+        Index: _index,
+        Slice: _slice,
+        Star: _star,
+        Call: _call,
+    }
+
+
+def _are_alike(kinds: Sequence[Kind]) -> bool:
+    """Tell whether values of these kinds compare with plain Python operators."""
+    return all(kind.is_numeric for kind in kinds) or all(kind == Kind.STRING for kind in kinds)
+
+
+def proven_not_null(condition: Expr) -> frozenset[str]:
+    """Return the columns that can't be null where ``condition`` is true."""
+    if isinstance(condition, Binary):
+        if condition.op == "AND":
+            return proven_not_null(condition.left) | proven_not_null(condition.right)
+        if condition.op in _COMPARISON:
+            return _strict_columns(condition.left) | _strict_columns(condition.right)
+    if isinstance(condition, Between):
+        return frozenset().union(
+            *(map(_strict_columns, (condition.value, condition.low, condition.high)))
+        )
+    if isinstance(condition, (In, Like)):
+        return _strict_columns(condition.value)
+    return frozenset()
+
+
+def _strict_columns(node: Expr) -> frozenset[str]:
+    """Return the columns whose being null makes ``node`` null."""
+    if isinstance(node, Column):
+        return frozenset({node.name})
+    if isinstance(node, Binary) and node.op in _ARITHMETIC:
+        return _strict_columns(node.left) | _strict_columns(node.right)
+    if isinstance(node, Unary) and node.op == "-":
+        return _strict_columns(node.operand)
+    return frozenset()

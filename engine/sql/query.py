@@ -1,0 +1,128 @@
+"""A compiled query at work on the frames of one rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from engine.batch import Row
+from engine.errors import EngineError, RowError
+from engine.layout import Frame, Layout
+from engine.sql.compile import Compiler, Program, QueryOptions, has_state, metadata_keys
+from engine.sql.expression import CallSite
+from engine.sql.functions import FunctionRegistry
+from engine.sql.plan import Plan
+
+Bind = Callable[[CallSite], tuple[Callable[..., Any], Any]]
+"""Gives the function and the context of a call site in one rule."""
+
+
+class Result:
+    """What a query made of one frame.
+
+    ``rows`` are the results, or ``payloads`` the messages of the rows that passed, unchanged, where
+    the query only filters. ``errors`` are the errors of single rows.
+    """
+
+    __slots__ = ("errors", "payloads", "rows")
+
+    def __init__(
+        self, rows: list[Row] | None, errors: list[RowError], payloads: list[bytes] | None = None
+    ) -> None:
+        self.rows = rows
+        self.payloads = payloads
+        self.errors = errors
+
+    def __len__(self) -> int:
+        items: Sequence[object] = (self.payloads if self.rows is None else self.rows) or ()
+        return len(items)
+
+
+class Query:
+    """A query of one rule, bound to its plugin instances and state.
+
+    ``forwards_payloads`` asks for results as the messages that came in, which is possible only
+    where the plan's projection is the identity.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        layout: Layout,
+        functions: FunctionRegistry,
+        options: QueryOptions,
+        bind: Bind,
+        *,
+        forwards_payloads: bool = False,
+    ) -> None:
+        self._layout = layout
+        self._uses = plan.scan.columns
+        self._keys = metadata_keys(plan, options)
+        self._forwards = forwards_payloads
+        self._emits_nothing = plan.root.limit == 0
+        compiler = Compiler(plan, layout, functions, options, forwards_payloads=forwards_payloads)
+        bound = _Bindings(bind)
+        fail = _reporting(options.send_error)
+        self.programs = [compiler.one()]
+        self._one = self.programs[0].define("one", fail=fail, **bound.names(self.programs[0]))
+        self._loop: Callable[..., list[Any]] | None = None
+        if not layout.whole and not has_state(plan, functions):
+            program = compiler.loop()
+            self.programs.append(program)
+            self._loop = program.define("loop", one=self._one, **bound.names(program))
+
+    def __call__(self, frame: Frame) -> Result:
+        """Return the results for the rows of a frame, in their order."""
+        errors: list[RowError] = []
+        if self._emits_nothing:
+            return Result([], errors)
+        columns: list[Sequence[Any]] = [self._metadata(frame, key) for key in self._keys]
+        if self._forwards:
+            assert frame.payloads is not None, "the layout keeps the payloads"
+            columns.append(frame.payloads)
+        out: list[Any]
+        if self._loop is not None and frame.typed and self._layout.verifies(self._uses):
+            out = self._loop(frame.rows, *columns, errors)
+        else:
+            out = []
+            for values in zip(frame.rows, *columns, strict=True):
+                self._one(*values, out.append, errors)
+        return Result(None, errors, out) if self._forwards else Result(out, errors)
+
+    def _metadata(self, frame: Frame, key: str) -> Sequence[Any]:
+        if key:
+            return frame.meta.column(key)
+        return [frame.meta.row(index) for index in range(len(frame))]
+
+
+class _Bindings:
+    """The functions and contexts of the call sites, one each however often code is generated."""
+
+    def __init__(self, bind: Bind) -> None:
+        self._bind = bind
+        self._bound: dict[int, tuple[Callable[..., Any], Any]] = {}
+
+    def names(self, program: Program) -> dict[str, Any]:
+        names: dict[str, Any] = {}
+        for site in program.call_sites:
+            if site.number not in self._bound:
+                self._bound[site.number] = self._bind(site)
+            function, context = self._bound[site.number]
+            names[site.function] = site.spec.checked(function) if site.checked else function
+            names[site.context] = context
+        return names
+
+
+def _reporting(send_error: bool) -> Callable[..., None]:
+    """Return what happens to a row with an error."""
+
+    def fail(error: Exception, emit: Callable[[Any], None], errors: list[RowError]) -> None:
+        if not isinstance(error, EngineError):
+            error = RowError(f"{type(error).__name__}: {error}")
+        elif not isinstance(error, RowError):
+            error = RowError(error.message)
+        errors.append(error)
+        if send_error:
+            emit({"error": error.message})
+
+    return fail

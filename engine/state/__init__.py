@@ -1,0 +1,1 @@
+"""State of operators and plugins: scoped in memory while a rule runs."""
