@@ -1,0 +1,1 @@
+"""Rule files: text with positions, expanded, checked and turned into definitions."""

@@ -1,0 +1,1 @@
+"""Run time: the tasks, queues and supervision around compiled queries."""

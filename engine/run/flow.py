@@ -1,0 +1,93 @@
+"""The bounded queue in front of a consumer: the one place where a full queue is dealt with."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Generic, Protocol, TypeVar
+
+import anyio
+
+
+class Sized(Protocol):
+    def __len__(self) -> int: ...
+
+
+T = TypeVar("T", bound=Sized)
+
+
+class Overflow(StrEnum):
+    """What a full queue does with rows that come."""
+
+    BLOCK = "block"
+    DROP_OLDEST = "dropOldest"
+    DROP_NEWEST = "dropNewest"
+
+
+class FlowClosed(Exception):
+    """Nothing more will come."""
+
+
+class Flow(Generic[T]):
+    """A queue of batches, bounded by their rows, for one consumer.
+
+    A batch larger than the whole capacity is let in when the queue is empty. ``dropped`` is called
+    with each batch that the policy gives up.
+    """
+
+    def __init__(self, capacity: int, overflow: Overflow, dropped: Callable[[T], None]) -> None:
+        self._capacity = capacity
+        self._overflow = overflow
+        self._dropped = dropped
+        self._items: deque[T] = deque()
+        self._rows = 0
+        self._closed = False
+        self._filled = anyio.Event()
+        self._emptied = anyio.Event()
+
+    @property
+    def rows(self) -> int:
+        """Rows that wait."""
+        return self._rows
+
+    async def put(self, item: T) -> None:
+        """Add a batch, after waiting for room where the policy says so."""
+        size = len(item)
+        while self._items and self._rows + size > self._capacity:
+            if self._overflow is Overflow.DROP_NEWEST:
+                self._dropped(item)
+                return
+            if self._overflow is Overflow.DROP_OLDEST:
+                self._dropped(self._pop())
+                continue
+            await self._emptied.wait()
+        self._items.append(item)
+        self._rows += size
+        self._filled.set()
+
+    async def get(self) -> T:
+        """Return the next batch.
+
+        Raises:
+            FlowClosed: the queue is empty and closed.
+        """
+        while not self._items:
+            if self._closed:
+                raise FlowClosed
+            self._filled = anyio.Event()
+            await self._filled.wait()
+        item = self._pop()
+        emptied, self._emptied = self._emptied, anyio.Event()
+        emptied.set()
+        return item
+
+    def close(self) -> None:
+        """Let the consumer take what is left and then stop."""
+        self._closed = True
+        self._filled.set()
+
+    def _pop(self) -> T:
+        item = self._items.popleft()
+        self._rows -= len(item)
+        return item

@@ -1,0 +1,91 @@
+"""What happened to the rows of a rule; each row is in exactly one place of the balance."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class OperatorMetrics:
+    """Counts of one operator (a source or sink) of a rule."""
+
+    records_in: int = 0
+    records_out: int = 0
+    exceptions: int = 0
+    last_exception: str = ""
+    last_invocation: int = 0
+    """Epoch milliseconds of the last work, 0 before any."""
+
+    def failed(self, message: str, rows: int = 1) -> None:
+        self.exceptions += rows
+        self.last_exception = message
+
+
+@dataclass(slots=True)
+class RuleMetrics:
+    """Counts of the rows of one rule.
+
+    ``errors`` and ``dropped`` are by (place, reason). ``queued`` rows wait for the query,
+    ``unconfirmed`` ones for the sinks.
+    """
+
+    received: int = 0
+    delivered: int = 0
+    filtered: int = 0
+    queued: int = 0
+    unconfirmed: int = 0
+    errors: Counter[tuple[str, str]] = field(default_factory=Counter)
+    dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
+    last_message: int = 0
+    """Epoch milliseconds of the last arrival, 0 before any."""
+    last_error: str = ""
+
+    def error(self, place: str, reason: str, rows: int = 1) -> None:
+        """Count rows that failed; ``reason`` is a class of errors, not a message."""
+        self.errors[place, reason] += rows
+
+    def drop(self, place: str, reason: str, rows: int) -> None:
+        """Count rows that were given up."""
+        if rows:
+            self.dropped[place, reason] += rows
+
+    @property
+    def pending(self) -> int:
+        return self.queued + self.unconfirmed
+
+    def balance(self) -> Balance:
+        """Return the account of all rows that came in."""
+        return Balance(
+            received=self.received,
+            delivered=self.delivered,
+            filtered=self.filtered,
+            dropped=self.dropped.total(),
+            errors=self.errors.total(),
+            pending=self.pending,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """in = out + filtered + dropped + errors + pending, in rows."""
+
+    received: int
+    delivered: int
+    filtered: int
+    dropped: int
+    errors: int
+    pending: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether every row is accounted for."""
+        return self.received == (
+            self.delivered + self.filtered + self.dropped + self.errors + self.pending
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"in {self.received} = out {self.delivered} + filtered {self.filtered} + "
+            f"dropped {self.dropped} + errors {self.errors} + pending {self.pending}"
+        )
