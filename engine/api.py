@@ -18,7 +18,15 @@ from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
 import msgspec
 
-from engine.batch import Batch, Metadata, PickedMetadata, Row, RowMetadata, SameMetadata
+from engine.batch import (
+    Batch,
+    ColumnMetadata,
+    Metadata,
+    PickedMetadata,
+    Row,
+    RowMetadata,
+    SameMetadata,
+)
 from engine.clock import Clock
 from engine.config.convert import Duration, Size, Template
 from engine.errors import (
@@ -35,6 +43,7 @@ from engine.state.scope import StateScope
 __all__ = (
     "API_VERSION",
     "Batch",
+    "ColumnMetadata",
     "Config",
     "ConfigError",
     "Context",
@@ -69,8 +78,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     A field ``send_interval`` is the property ``sendInterval``. A field without default is required,
     an unknown property is refused. Fields of type ``Duration`` (seconds) and ``Size`` (bytes) take
-    numbers or text with units; one of type ``Template`` may hold ``{{.field}}`` and is then computed
-    for each message.
+    numbers or text with units; one of type ``Template`` may hold ``{{.field}}`` and is then
+    computed for each message.
     """
 
 
@@ -174,6 +183,9 @@ class _Configured(Generic[ConfigT]):
                 if isinstance(argument, type) and issubclass(argument, Config):
                     cls.config_type = argument
 
+    def validate(self) -> None:
+        """Raise ``ConfigError`` if the configuration can't work; called before anything runs."""
+
     async def open(self) -> None:
         """Prepare to work; called once before anything else, again after ``NotConnected``."""
 
@@ -214,7 +226,7 @@ class Function(ABC):
     stateless: ClassVar[bool] = False
     """True promises that a call depends on nothing but its arguments."""
 
-    def validate(self, args: Sequence[object]) -> None:
+    def validate(self, args: Sequence[object]) -> None:  # noqa: B027  # optional
         """Raise ``ConfigError`` if the arguments can't be right; called when a rule is planned.
 
         ``args`` holds the value of each literal argument and ``...`` for all others.

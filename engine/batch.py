@@ -49,6 +49,25 @@ class RowMetadata:
         return dict(self._rows[index])
 
 
+class ColumnMetadata:
+    """Metadata given column by column."""
+
+    __slots__ = ("_columns", "_size")
+
+    def __init__(self, size: int, columns: Mapping[str, Sequence[Any]]) -> None:
+        self._size = size
+        self._columns = columns
+
+    def column(self, key: str) -> Sequence[Any]:
+        found = self._columns.get(key)
+        return [None] * self._size if found is None else found
+
+    def row(self, index: int) -> dict[str, Any]:
+        return {
+            key: column[index] for key, column in self._columns.items() if column[index] is not None
+        }
+
+
 class PickedMetadata:
     """Some items of another metadata, each as often as wanted, in a given order."""
 

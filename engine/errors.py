@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -52,6 +53,11 @@ class SqlError(EngineError):
     ) -> None:
         super().__init__(message, at=at, hint=hint)
         self.source = source
+        self._caret = at.column - 1 if at else 0
+
+    def moved_to(self, at: Position) -> None:
+        """Place the error in the file that holds the statement; the excerpt stays as it is."""
+        self.at = at
 
     def __str__(self) -> str:
         first, *rest = super().__str__().split("\n  hint: ", 1)
@@ -61,7 +67,7 @@ class SqlError(EngineError):
     def _excerpt(self) -> list[str]:
         if not self.at or not self.source:
             return []
-        caret = self.at.column - 1
+        caret = self._caret
         start = max(0, caret - self._SHOWN * 2 // 3) if len(self.source) > self._SHOWN else 0
         line = "".join(c if c.isprintable() else " " for c in self.source[start:])
         shown = line[: self._SHOWN].rstrip()
@@ -82,7 +88,21 @@ class NotConnected(EngineError):
 
 
 class Rejected(EngineError):
-    """The other side will never take this; the rows go to the dead letters, not into a retry."""
+    """The other side will never take this; the rows go to the dead letters, not into a retry.
+
+    ``indexes`` are the refused messages of the batch that was given, None for all of it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        at: Position | None = None,
+        hint: str = "",
+        indexes: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(message, at=at, hint=hint)
+        self.indexes = indexes
 
 
 class EndOfStream(EngineError):

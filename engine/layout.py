@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from engine.batch import Metadata
 from engine.sql.kinds import Kind
 
 _SLOT_TYPES: dict[Kind, Any] = {
@@ -86,21 +87,23 @@ class Layout:
 class Frame:
     """Rows on their way from a stream's decoder to its rules; never changed once made.
 
-    ``typed`` tells that the rows have the kinds of the layout. ``payloads``, where the layout keeps
-    them, holds the message of each row.
+    ``whole``: the rows are dicts, else Structs of the layout. ``typed`` tells that Structs have the
+    kinds of the layout. ``payloads``, where the layout keeps them, holds the message of each row.
     """
 
-    __slots__ = ("meta", "payloads", "received_at", "rows", "typed")
+    __slots__ = ("meta", "payloads", "received_at", "rows", "typed", "whole")
 
     def __init__(
         self,
         rows: list[Any],
-        meta: Any,
+        meta: Metadata,
         received_at: int,
         *,
+        whole: bool,
         typed: bool = False,
         payloads: list[bytes] | None = None,
     ) -> None:
+        self.whole = whole
         self.rows = rows
         self.meta = meta
         self.received_at = received_at

@@ -95,6 +95,13 @@ class Plugin:
         """Whether the symbol is an instance, shared by all rules."""
         return isinstance(self.export, self.kind.base)
 
+    def factory_type(self) -> Any:
+        """Return the class that a constructor makes, as far as it tells."""
+        if inspect.isclass(self.export):
+            return self.export
+        returned = getattr(self.export, "__annotations__", {}).get("return")
+        return returned if inspect.isclass(returned) else type(self.instance())
+
     def instance(self) -> Any:
         """Return the instance for one use.
 
@@ -270,4 +277,3 @@ def _from_entry_point(point: EntryPoint) -> tuple[Any, str, str]:
         return point.load(), origin, version
     except Exception as error:
         raise PluginError(f"{origin}: {error}") from error
-

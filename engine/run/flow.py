@@ -42,7 +42,8 @@ class Flow(Generic[T]):
         self._dropped = dropped
         self._items: deque[T] = deque()
         self._rows = 0
-        self._closed = False
+        self.closed = anyio.Event()
+        self._error: Exception | None = None
         self._filled = anyio.Event()
         self._emptied = anyio.Event()
 
@@ -70,11 +71,11 @@ class Flow(Generic[T]):
         """Return the next batch.
 
         Raises:
-            FlowClosed: the queue is empty and closed.
+            FlowClosed: the queue is empty and closed (or the error that it was closed with).
         """
         while not self._items:
-            if self._closed:
-                raise FlowClosed
+            if self.closed.is_set():
+                raise self._error or FlowClosed
             self._filled = anyio.Event()
             await self._filled.wait()
         item = self._pop()
@@ -82,10 +83,12 @@ class Flow(Generic[T]):
         emptied.set()
         return item
 
-    def close(self) -> None:
-        """Let the consumer take what is left and then stop."""
-        self._closed = True
-        self._filled.set()
+    def close(self, error: Exception | None = None) -> None:
+        """Let the consumer take what is left and then stop, or fail with ``error``."""
+        if not self.closed.is_set():
+            self._error = error
+            self.closed.set()
+            self._filled.set()
 
     def _pop(self) -> T:
         item = self._items.popleft()

@@ -58,12 +58,12 @@ def metadata_keys(plan: Plan, options: QueryOptions) -> tuple[str, ...]:
 
 
 class Compiler:
-    """Compiles one plan against the layout of its stream."""
+    """Compiles one plan for rows of a layout, or (None) for rows that are dicts."""
 
     def __init__(
         self,
         plan: Plan,
-        layout: Layout,
+        layout: Layout | None,
         functions: FunctionRegistry,
         options: QueryOptions,
         *,
@@ -115,7 +115,7 @@ class Compiler:
     def _expressions(self, kinds: Mapping[str, Kind]) -> ExpressionCompiler:
         items = self._plan.root.items
         return ExpressionCompiler(
-            Columns(None if self._layout.whole else self._layout.slot),
+            Columns(None if self._layout is None else self._layout.slot),
             StaticKinds(kinds, items, self._functions),
             items,
             self._metadata,

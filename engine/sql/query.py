@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from engine.batch import Row
@@ -55,21 +56,16 @@ class Query:
         *,
         forwards_payloads: bool = False,
     ) -> None:
+        self._plan = plan
         self._layout = layout
-        self._uses = plan.scan.columns
+        self._functions = functions
+        self._options = options
         self._keys = metadata_keys(plan, options)
         self._forwards = forwards_payloads
+        self._bindings = _Bindings(bind)
         self._emits_nothing = plan.root.limit == 0
-        compiler = Compiler(plan, layout, functions, options, forwards_payloads=forwards_payloads)
-        bound = _Bindings(bind)
-        fail = _reporting(options.send_error)
-        self.programs = [compiler.one()]
-        self._one = self.programs[0].define("one", fail=fail, **bound.names(self.programs[0]))
-        self._loop: Callable[..., list[Any]] | None = None
-        if not layout.whole and not has_state(plan, functions):
-            program = compiler.loop()
-            self.programs.append(program)
-            self._loop = program.define("loop", one=self._one, **bound.names(program))
+        self._variants: dict[tuple[bool, bool], _Variant] = {}
+        self.primary = self._variant(layout.whole, forwards_payloads)
 
     def __call__(self, frame: Frame) -> Result:
         """Return the results for the rows of a frame, in their order."""
@@ -77,22 +73,61 @@ class Query:
         if self._emits_nothing:
             return Result([], errors)
         columns: list[Sequence[Any]] = [self._metadata(frame, key) for key in self._keys]
-        if self._forwards:
-            assert frame.payloads is not None, "the layout keeps the payloads"
+        forwards = self._forwards and frame.payloads is not None
+        if forwards and frame.payloads is not None:
             columns.append(frame.payloads)
+        variant = self._variant(frame.whole, forwards)
         out: list[Any]
-        if self._loop is not None and frame.typed and self._layout.verifies(self._uses):
-            out = self._loop(frame.rows, *columns, errors)
+        if (
+            variant.loop is not None
+            and frame.typed
+            and self._layout.verifies(self._plan.scan.columns)
+        ):
+            out = variant.loop(frame.rows, *columns, errors)
         else:
             out = []
             for values in zip(frame.rows, *columns, strict=True):
-                self._one(*values, out.append, errors)
-        return Result(None, errors, out) if self._forwards else Result(out, errors)
+                variant.one(*values, out.append, errors)
+        return Result(None, errors, out) if forwards else Result(out, errors)
+
+    def _variant(self, whole: bool, forwards: bool) -> _Variant:
+        """Return the functions for dicts (``whole``) or Structs, made when first needed."""
+        key = whole, forwards
+        if key not in self._variants:
+            self._variants[key] = self._compile(whole, forwards)
+        return self._variants[key]
+
+    def _compile(self, whole: bool, forwards: bool) -> _Variant:
+        compiler = Compiler(
+            self._plan,
+            None if whole else self._layout,
+            self._functions,
+            self._options,
+            forwards_payloads=forwards,
+        )
+        names = self._bindings.names
+        careful = compiler.one()
+        fail = _reporting(self._options.send_error)
+        one = careful.define("one", fail=fail, **names(careful))
+        if whole or has_state(self._plan, self._functions):
+            return _Variant(one, None, (careful,))
+        fast = compiler.loop()
+        return _Variant(one, fast.define("loop", one=one, **names(fast)), (careful, fast))
 
     def _metadata(self, frame: Frame, key: str) -> Sequence[Any]:
         if key:
-            return frame.meta.column(key)
+            column: Sequence[Any] = frame.meta.column(key)
+            return column
         return [frame.meta.row(index) for index in range(len(frame))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Variant:
+    """The functions of a query for one form of rows; ``programs`` are their texts."""
+
+    one: Callable[..., None]
+    loop: Callable[..., list[Any]] | None
+    programs: tuple[Program, ...]
 
 
 class _Bindings:

@@ -1,0 +1,140 @@
+"""The command line: ``headrace``, or ``python -m engine``."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from engine import __version__
+from engine.errors import EngineError
+
+DONE, FAILED, BAD_USAGE = 0, 1, 2
+"""Exit codes: all went well; a rule failed while running; nothing could be started."""
+
+app = typer.Typer(
+    name="headrace",
+    help="Run streaming SQL rules: sources → SQL → sinks. `headrace RULE.yaml` is short for "
+    "`headrace run RULE.yaml`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Root = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="HEADRACE_ROOT",
+        file_okay=False,
+        help="Folder with plugins/ and etc/; by default the working directory.",
+    ),
+]
+LogLevel = Annotated[str, typer.Option(help="debug, info, warning or error.")]
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run a command; a rule file as first argument means ``run``."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and _is_rule_file(given):
+        given.insert(0, "run")
+    try:
+        sys.exit(app(given, prog_name="headrace", standalone_mode=True))
+    except EngineError as error:
+        _fail(error)
+
+
+def _is_rule_file(given: list[str]) -> bool:
+    """Tell whether the command was left out."""
+    known = {command.name for command in app.registered_commands}
+    first = next((word for word in given if not word.startswith("-")), None)
+    return first is not None and first not in known
+
+
+def _fail(error: EngineError) -> NoReturn:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(BAD_USAGE)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"headrace {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def headrace(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Streaming SQL for MQTT and other sources, in one small process."""
+
+
+@app.command()
+def run(
+    files: Annotated[
+        list[Path], typer.Argument(help="Rule files (YAML or JSON) or folders of them.")
+    ],
+    root: Root = None,
+    duration: Annotated[str, typer.Option(help="Stop after this time, such as 30s or 10m.")] = "",
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Stop after this many results of all rules.")
+    ] = None,
+    drain: Annotated[
+        str, typer.Option(help="Time for delivering what is inside when stopping.")
+    ] = "10s",
+    log_level: LogLevel = "info",
+) -> None:
+    """Run rules until Ctrl-C, SIGTERM, the end of all sources, --duration or --limit.
+
+    Stopping drains the rules and prints where every row went. Exit code: 0 done, 1 a rule failed,
+    2 bad usage or configuration.
+    """
+    import anyio
+
+    from engine.duration import parse_duration
+    from engine.command import Limits, run_rules
+
+    _log_to_stderr(log_level)
+    limits = Limits(
+        seconds=parse_duration(duration) if duration else None,
+        results=limit,
+        drain=parse_duration(drain),
+    )
+    failed = anyio.run(run_rules, files, root, limits)
+    raise typer.Exit(FAILED if failed else DONE)
+
+
+@app.command()
+def demo(
+    seconds: Annotated[float, typer.Option(min=0.5, help="How long to run.")] = 10,
+    broker: Annotated[
+        str, typer.Option(help="Use this broker (tcp://host:port) instead of the embedded one.")
+    ] = "",
+    devices: Annotated[int, typer.Option(min=1, help="Size of the simulated fleet.")] = 5,
+    log_level: LogLevel = "info",
+) -> None:
+    """Run the main job: a simulated fleet over MQTT, a rule, alerts back over MQTT and to the log."""
+    import anyio
+
+    from engine.demo import run_demo
+
+    _log_to_stderr(log_level)
+    failed = anyio.run(run_demo, seconds, broker, devices)
+    raise typer.Exit(FAILED if failed else DONE)
+
+
+def _log_to_stderr(level: str) -> None:
+    if level.lower() not in _LEVELS:
+        raise typer.BadParameter(f"{level!r} is not one of {', '.join(_LEVELS)}")
+    handlers: list[Any] = [logging.StreamHandler(sys.stderr)]
+    logging.basicConfig(
+        level=_LEVELS[level.lower()],
+        format="%(asctime)s %(levelname)-7s %(name)s %(message)s",
+        handlers=handlers,
+    )

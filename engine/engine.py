@@ -1,0 +1,324 @@
+"""The engine: streams, rules and plugins of one process, embedded or behind the command line."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar, overload
+
+import anyio
+from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from engine.api import Config, Sink
+from engine.batch import Batch, Row, SameMetadata
+from engine.catalog import Catalog, Stream, from_statement
+from engine.clock import Clock, SystemClock
+from engine.config.load import load
+from engine.config.positions import NOWHERE
+from engine.config.rule import RuleDef, RuleOptions, RuleSet
+from engine.config.rules import rule_from
+from engine.config.streams import streams_from
+from engine.errors import ConfigError, EngineError
+from engine.memory import BUS, MemoryBus, memory_bus
+from engine.registry import PluginRegistry
+from engine.run.build import Builder
+from engine.run.functions import EngineFunctions
+from engine.run.properties import Properties
+from engine.run.resources import ResourcePool
+from engine.run.rule import ResultLimit, Rule
+from engine.run.shared import SharedSource
+from engine.run.source import SourceRunner, StreamReader
+
+F = TypeVar("F", bound=Callable[..., Any])
+RuleLike = RuleDef | Mapping[str, Any] | str | Path
+"""A rule: a definition, its mapping as in a file, or the path of a rule file."""
+
+
+class Engine:
+    """Runs rules inside the current event loop.
+
+    Use it as ``async with Engine(root=…) as engine:``; leaving the block stops all rules after they
+    have drained, and leaves no task behind. No signal handler is installed.
+
+    Args:
+        root: the folder with ``plugins/`` and ``etc/``; by default ``$HEADRACE_ROOT`` or the
+            working directory.
+        clock: where time comes from.
+        drain: seconds that a stopping rule has to deliver what it holds.
+    """
+
+    def __init__(
+        self,
+        root: Path | str | None = None,
+        *,
+        clock: Clock | None = None,
+        drain: float = 10.0,
+    ) -> None:
+        self.root = Path(root or os.environ.get("HEADRACE_ROOT") or ".").resolve()
+        self.clock: Clock = clock or SystemClock()
+        self.drain = drain
+        self.catalog = Catalog()
+        self.plugins = PluginRegistry(self.root)
+        self.functions = EngineFunctions(self.plugins)
+        self.rules: dict[str, Rule] = {}
+        self._properties = Properties(self.root)
+        self._shared: dict[str, SharedSource] = {}
+        self._queries = itertools.count(1)
+        self._exits = AsyncExitStack()
+        self._tasks: TaskGroup | None = None
+        self._builder: Builder | None = None
+        self._bus: MemoryBus | None = None
+
+    # -- life ----------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Engine:
+        self._tasks = await self._exits.enter_async_context(anyio.create_task_group())
+        resources = ResourcePool(self._tasks)
+        self._builder = Builder(
+            root=self.root,
+            clock=self.clock,
+            catalog=self.catalog,
+            plugins=self.plugins,
+            functions=self.functions,
+            properties=self._properties,
+            resources=resources,
+            shared=self,
+        )
+        self._bus = await self._exits.enter_async_context(resources.use(BUS, memory_bus))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        with anyio.CancelScope(shield=True):
+            await self.stop_all(drain=self.drain if error is None else 0)
+        return await self._exits.__aexit__(kind, error, trace)
+
+    async def stop_all(self, *, drain: float | None = None) -> None:
+        """Stop every rule, all at the same time; ``drain`` overrides the engine's."""
+        seconds = self.drain if drain is None else drain
+        async with anyio.create_task_group() as tasks:
+            for rule in self.rules.values():
+                tasks.start_soon(rule.stop, seconds)
+
+    # -- definitions ---------------------------------------------------------------------------
+
+    def define(self, statement: str, *, replace: bool = False) -> Stream:
+        """Define a stream or table by its CREATE statement.
+
+        Raises:
+            SqlError, ConfigError: the statement is wrong, or the name is taken.
+        """
+        from engine.sql.parse import parse_create
+
+        stream = from_statement(parse_create(statement))
+        return self.catalog.add(stream, replace=replace)
+
+    def define_stream(self, name: str, *, replace: bool = False, **properties: Any) -> Stream:
+        """Define a stream by its properties, named as in a rule file.
+
+        ``engine.define_stream("demo", type="memory", datasource="demo")``
+
+        Raises:
+            ConfigError: a property is wrong, or the name is taken.
+        """
+        (definition,) = streams_from({name: properties}, "stream", NOWHERE)
+        return self.catalog.define(definition, replace=replace)
+
+    def load(self, *paths: Path | str) -> RuleSet:
+        """Read rule files or folders and define their streams; rules are only returned.
+
+        Raises:
+            EngineError: something in them is wrong.
+        """
+        found = load(list(paths))
+        self._properties.add(found)
+        for definition in (*found.streams.values(), *found.tables.values()):
+            self.catalog.define(definition)
+        return found
+
+    @overload
+    def function(self, function: F) -> F: ...
+
+    @overload
+    def function(self, *, name: str) -> Callable[[F], F]: ...
+
+    def function(self, function: F | None = None, *, name: str = "") -> Any:
+        """Decorate a Python function to use it in SQL under its own name or ``name``.
+
+        Raises:
+            ConfigError: a built-in function has that name.
+        """
+
+        def register(decorated: F) -> F:
+            self.functions.register(decorated, name or decorated.__name__)
+            return decorated
+
+        return register if function is None else register(function)
+
+    # -- rules ---------------------------------------------------------------------------------
+
+    async def start(self, rule: RuleLike, *, extra_sinks: tuple[Sink[Any], ...] = ()) -> Rule:
+        """Start a rule and return its handle; connections are made in the background.
+
+        A path may define streams beside its one rule.
+
+        Raises:
+            EngineError: the rule is wrong or its id is taken; nothing was started.
+        """
+        made = self._prepare(self._definition(rule), None, extra_sinks)
+        self._launch(made)
+        return made
+
+    async def start_all(
+        self, rules: Iterable[RuleDef], *, limit: ResultLimit | None = None
+    ) -> list[Rule]:
+        """Start several rules, or none of them if one is wrong.
+
+        Raises:
+            EngineError: a rule is wrong or its id is taken.
+        """
+        made = [self._prepare(definition, limit) for definition in rules]
+        for rule in made:
+            self._launch(rule)
+        return made
+
+    def _prepare(
+        self,
+        definition: RuleDef,
+        limit: ResultLimit | None,
+        extra_sinks: tuple[Sink[Any], ...] = (),
+    ) -> Rule:
+        known = self.rules.get(definition.id)
+        if known is not None and not known.status.state.is_final:
+            raise ConfigError(f"rule {definition.id} is running", at=definition.at)
+        builder = self._running()[1]
+        made = Rule(definition, self.clock, lambda made: builder.build(made, extra_sinks), limit)
+        made.prepare()
+        return made
+
+    def _launch(self, rule: Rule) -> None:
+        self.rules[rule.id] = rule
+        self._running()[0].start_soon(rule.run, name=f"rule[{rule.id}]")
+
+    async def stop(self, rule_id: str, *, drain: float | None = None) -> None:
+        """Stop a rule after it has drained; its counts and status stay readable."""
+        await self._rule(rule_id).stop(self.drain if drain is None else drain)
+
+    async def delete(self, rule_id: str) -> None:
+        """Stop a rule and forget it, with its state."""
+        await self.stop(rule_id)
+        del self.rules[rule_id]
+        self._running()[1].forget_state(rule_id)
+
+    async def query(
+        self, sql: str, *, options: RuleOptions | None = None, buffer: int = 1024
+    ) -> AsyncIterator[Row]:
+        """Run a query and yield its rows until its source ends; leaving the loop stops it.
+
+        ``buffer`` is how many rows may wait for the consumer before the source is held back.
+
+        Raises:
+            EngineError: the query is wrong, or fails for good.
+        """
+        send: MemoryObjectSendStream[Row]
+        receive: MemoryObjectReceiveStream[Row]
+        send, receive = anyio.create_memory_object_stream(buffer)
+        definition = RuleDef(
+            id=f"query_{next(self._queries)}",
+            sql=sql,
+            actions=(),
+            options=options or RuleOptions(),
+            temp=True,
+        )
+        rule = await self.start(definition, extra_sinks=(_RowStream(send),))
+        try:
+            async with receive:
+                async for row in receive:
+                    yield row
+            if rule.status.message and rule.status.state.is_failure:
+                raise EngineError(rule.status.message)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await rule.stop(0)
+                await self.delete(rule.id)
+
+    async def push(self, stream: str, rows: Iterable[Row], **meta: Any) -> int:
+        """Put rows into a memory stream, waiting while its rules are full.
+
+        Returns how many rules took them; ``meta`` is what ``meta()`` reads beside ``topic``.
+
+        Raises:
+            ConfigError: there is no memory stream of that name.
+        """
+        if stream not in self.catalog or self.catalog[stream].source_type != "memory":
+            raise ConfigError(
+                f"{stream} is no memory stream",
+                hint=f'define_stream("{stream}", type="memory", datasource="{stream}")',
+            )
+        topic = self.catalog[stream].options.datasource
+        values = list(rows)
+        self._running()
+        assert self._bus is not None
+        batch = Batch(values, meta=SameMetadata(len(values), {"topic": topic, **meta}))
+        return await self._bus.publish(topic, batch)
+
+    # -- for the builder -----------------------------------------------------------------------
+
+    def shared_source(self, stream: Stream, make: Callable[[], SourceRunner]) -> StreamReader:
+        """Return the running source of a shared stream; see ``SharedStreams``."""
+        known = self._shared.get(stream.name)
+        if known is None:
+            known = SharedSource(make(), self._running()[0], self._forget_shared)
+            self._shared[stream.name] = known
+        return known
+
+    def _forget_shared(self, source: SharedSource) -> None:
+        name = source.runner.stream.name
+        if self._shared.get(name) is source:
+            del self._shared[name]
+
+    def _definition(self, rule: RuleLike) -> RuleDef:
+        if isinstance(rule, RuleDef):
+            return rule
+        if isinstance(rule, Mapping):
+            return rule_from(dict(rule))
+        rules = list(self.load(rule).rules.values())
+        if len(rules) != 1:
+            raise ConfigError(f"{rule}: expected one rule, found {len(rules)}")
+        return rules[0]
+
+    def _rule(self, rule_id: str) -> Rule:
+        if rule_id not in self.rules:
+            raise ConfigError(f"there is no rule {rule_id}")
+        return self.rules[rule_id]
+
+    def _running(self) -> tuple[TaskGroup, Builder]:
+        if self._tasks is None or self._builder is None:
+            raise EngineError("the engine isn't running", hint="use it as 'async with Engine()'")
+        return self._tasks, self._builder
+
+
+class _RowStream(Sink[Config]):
+    """Hands rows to the consumer of ``Engine.query``."""
+
+    def __init__(self, send: MemoryObjectSendStream[Row]) -> None:
+        self._send = send
+
+    async def collect(self, batch: Batch) -> None:
+        for row in batch.rows or ():
+            try:
+                await self._send.send(row)
+            except anyio.BrokenResourceError:  # the consumer has left the loop
+                return
+
+    async def close(self) -> None:
+        self._send.close()

@@ -1,0 +1,17 @@
+"""The MQTT link: the only place of the engine that knows MQTT libraries."""
+
+from __future__ import annotations
+
+from engine.mqtt.arrivals import Arrivals as Arrivals
+from engine.mqtt.backoff import Backoff as Backoff
+from engine.mqtt.link import Link as Link
+from engine.mqtt.link import LinkState as LinkState
+from engine.mqtt.outgoing import UserProperties as UserProperties
+from engine.mqtt.reasons import PublishInterrupted as PublishInterrupted
+from engine.mqtt.reasons import PublishRejected as PublishRejected
+from engine.mqtt.reasons import SessionTakenOver as SessionTakenOver
+from engine.mqtt.settings import LinkSettings as LinkSettings
+from engine.mqtt.settings import TlsSettings as TlsSettings
+from engine.mqtt.subscription import Subscription as Subscription
+from engine.mqtt.topics import check_filter as check_filter
+from engine.mqtt.topics import matches as matches

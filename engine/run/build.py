@@ -1,0 +1,231 @@
+"""Building the parts of a rule: plan its query, make its plugin instances, connect them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from engine.api import CURRENT_USE, Config, Context, Function, Sink, Use
+from engine.catalog import Catalog, Stream
+from engine.clock import Clock
+from engine.config.rule import ActionDef, RuleDef
+from engine.errors import ConfigError, PluginError, Position, SqlError
+from engine.registry import Plugin, PluginKind, PluginRegistry
+from engine.run.context import PluginContext
+from engine.run.properties import Properties, SinkOptions
+from engine.run.resources import ResourcePool
+from engine.run.rule import Rule, RuleParts
+from engine.run.sink import SinkRunner
+from engine.run.source import SourceRunner, StreamReader
+from engine.sql.compile import QueryOptions
+from engine.sql.expression import CallSite
+from engine.sql.functions import FunctionRegistry
+from engine.sql.plan import Plan
+from engine.sql.query import Query
+from engine.state.scope import RuleState
+
+
+class SharedStreams(Protocol):
+    """Hands out the running source of a shared stream."""
+
+    def shared_source(self, stream: Stream, make: Callable[[], SourceRunner]) -> StreamReader:
+        """Return the source of ``stream``, made by ``make`` if none is running."""
+
+
+class Builder:
+    """Builds rules from definitions and everything that an engine knows."""
+
+    def __init__(
+        self,
+        *,
+        root: Path,
+        clock: Clock,
+        catalog: Catalog,
+        plugins: PluginRegistry,
+        functions: FunctionRegistry,
+        properties: Properties,
+        resources: ResourcePool,
+        shared: SharedStreams,
+    ) -> None:
+        self._root = root
+        self._clock = clock
+        self._catalog = catalog
+        self._plugins = plugins
+        self._functions = functions
+        self._properties = properties
+        self._resources = resources
+        self._shared = shared
+        self._states: dict[str, RuleState] = {}
+
+    def forget_state(self, rule_id: str) -> None:
+        """Drop what the plugins of a deleted rule remember."""
+        self._states.pop(rule_id, None)
+
+    # -- planning ------------------------------------------------------------------------------
+
+    def plan(self, definition: RuleDef) -> Plan:
+        """Return the plan of a rule's query.
+
+        Raises:
+            SqlError: the query is wrong; the position is that in the rule's file.
+        """
+        # sqlglot takes a while to import and isn't needed by rules that are only listed
+        from engine.sql.analyse import analyse
+        from engine.sql.parse import parse_select
+        from engine.sql.source import SourceText
+
+        start = definition.sql_place(1, 1) or Position(1, 1)
+        try:
+            text = SourceText(definition.sql)
+            return analyse(
+                parse_select(definition.sql), text, self._catalog.schemas(), self._functions
+            )
+        except SqlError as error:
+            if error.at is not None:
+                place = definition.sql_place(error.at.line, error.at.column)
+                error.moved_to(place or Position(error.at.line, error.at.column, start.file))
+            raise
+
+    # -- building ------------------------------------------------------------------------------
+
+    def build(self, rule: Rule, extra_sinks: tuple[Sink[Any], ...] = ()) -> RuleParts:
+        """Return the parts for one run of a rule.
+
+        Raises:
+            EngineError: something about the rule is wrong; nothing was opened.
+        """
+        definition = rule.definition
+        plan = self.plan(definition)
+        source = self._reader(rule, self._catalog[plan.scan.stream])
+        sinks = [self._sink(rule, action) for action in definition.actions]
+        sinks += [self._extra_sink(rule, sink, index) for index, sink in enumerate(extra_sinks)]
+        return RuleParts(self._query(rule, plan, source, sinks), source, sinks)
+
+    def _query(
+        self, rule: Rule, plan: Plan, source: StreamReader, sinks: list[SinkRunner]
+    ) -> Query:
+        options = rule.definition.options
+        stream = self._catalog[plan.scan.stream]
+        forwards = (
+            plan.root.is_identity
+            and not (options.send_meta_to_sink or options.send_error)
+            and stream.options.format.lower() == "json"
+            and any(sink.forwards_payloads for sink in sinks)
+        )
+        layout = source.layout
+        whole = plan.scan.whole and not forwards
+        layout.require(plan.scan.columns, whole=whole, payloads=forwards)
+        return Query(
+            plan,
+            layout,
+            self._functions,
+            QueryOptions(
+                send_nil_field=options.send_nil_field,
+                send_error=options.send_error,
+                send_meta_to_sink=options.send_meta_to_sink,
+            ),
+            lambda site: self._bind(rule, site),
+            forwards_payloads=forwards,
+        )
+
+    def _reader(self, rule: Rule, stream: Stream) -> StreamReader:
+        if not stream.options.shared:
+            return self._source(rule.id, rule.status.connection, stream)
+        return self._shared.shared_source(
+            stream, lambda: self._source(f"stream:{stream.name}", _nobody, stream)
+        )
+
+    def _source(
+        self, owner: str, report: Callable[[str, bool, str], None], stream: Stream
+    ) -> SourceRunner:
+        plugin = self._plugin(PluginKind.SOURCE, stream.source_type, stream.at)
+        config = self._properties.for_source(stream, plugin)
+        instance = plugin.instance()
+        ctx = self._context(owner, f"source[{stream.name}]", 0, report)
+        with _blaming(f"source {plugin.name} of {stream.kind} {stream.name}", stream.at):
+            _bind_use(plugin, instance, config, ctx)
+        return SourceRunner(stream, instance, config, ctx, self._clock)
+
+    def _sink(self, rule: Rule, action: ActionDef) -> SinkRunner:
+        plugin = self._plugin(PluginKind.SINK, action.type, action.at)
+        config, options = self._properties.for_sink(action, plugin)
+        instance = plugin.instance()
+        op_id = f"sink[{action.name}]"
+        ctx = self._context(rule.id, op_id, 0, rule.status.connection)
+        with _blaming(f"sink {action.type}", action.at):
+            _bind_use(plugin, instance, config, ctx)
+            return SinkRunner(op_id, instance, config, options, ctx, self._clock)
+
+    def _extra_sink(self, rule: Rule, sink: Sink[Any], index: int) -> SinkRunner:
+        op_id = f"sink[results_{index}]"
+        ctx = self._context(rule.id, op_id, 0, rule.status.connection)
+        sink.config, sink.ctx = Config(), ctx
+        return SinkRunner(op_id, sink, sink.config, SinkOptions(), ctx, self._clock)
+
+    def _plugin(self, kind: PluginKind, name: str, at: Position | None) -> Plugin:
+        try:
+            return self._plugins.get(kind, name)
+        except PluginError as error:
+            error.at = error.at or at
+            raise
+
+    def _bind(self, rule: Rule, site: CallSite) -> tuple[Callable[..., Any], Any]:
+        spec = site.spec
+        op_id = f"function[{spec.name}]"
+        ctx = self._context(rule.id, op_id, site.number, rule.status.connection)
+        if spec.make is None:
+            return spec.call, ctx
+        instance: Function = spec.make()
+        return instance.exec, ctx
+
+    def _context(
+        self,
+        rule_id: str,
+        op_id: str,
+        instance_id: int,
+        report: Callable[[str, bool, str], None],
+    ) -> Context:
+        state = self._states.setdefault(rule_id, RuleState())
+        return PluginContext(
+            rule_id=rule_id,
+            op_id=op_id,
+            instance_id=instance_id,
+            root_path=self._root,
+            clock=self._clock,
+            state=state.scope(op_id, instance_id),
+            resources=self._resources,
+            on_connection=lambda connected, message: report(op_id, connected, message),
+        )
+
+
+def _bind_use(plugin: Plugin, instance: Any, config: Config, ctx: Context) -> None:
+    """Give an isolated instance its configuration; a shared one looks it up for each call.
+
+    Raises:
+        ConfigError: the plugin says that the configuration can't work.
+    """
+    if not plugin.is_shared:
+        instance.config = config
+        instance.ctx = ctx
+    token = CURRENT_USE.set(Use(config, ctx))
+    try:
+        instance.validate()
+    finally:
+        CURRENT_USE.reset(token)
+
+
+@contextmanager
+def _blaming(who: str, at: Position | None) -> Iterator[None]:
+    """Say in errors whose configuration is wrong, and where it stands."""
+    try:
+        yield
+    except ConfigError as error:
+        error.message = f"{who}: {error.message}"
+        error.at = error.at or at
+        raise
+
+
+def _nobody(operator: str, connected: bool, message: str) -> None:
+    """A shared source reports to no rule in particular."""

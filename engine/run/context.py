@@ -1,0 +1,61 @@
+"""The context that plugins see: one for each use in a rule."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Hashable, MutableMapping
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from engine.api import Context
+from engine.clock import Clock
+from engine.run.resources import ResourcePool
+from engine.state.scope import StateScope
+
+T = TypeVar("T")
+_LOGGER = logging.getLogger("engine.plugin")
+
+
+class _RuleLogger(logging.LoggerAdapter[logging.Logger]):
+    """Puts rule and operator before every message."""
+
+    def process(
+        self, msg: Any, kwargs: MutableMapping[str, Any]
+    ) -> tuple[Any, MutableMapping[str, Any]]:
+        extra = self.extra or {}
+        return f"rule={extra['rule']} op={extra['op']} {msg}", kwargs
+
+
+class PluginContext(Context):
+    """One use of one plugin."""
+
+    def __init__(
+        self,
+        *,
+        rule_id: str,
+        op_id: str,
+        instance_id: int,
+        root_path: Path,
+        clock: Clock,
+        state: StateScope,
+        resources: ResourcePool,
+        on_connection: Callable[[bool, str], None],
+    ) -> None:
+        self.rule_id = rule_id
+        self.op_id = op_id
+        self.instance_id = instance_id
+        self.root_path = root_path
+        self.clock = clock
+        self.state = state
+        self.logger = _RuleLogger(_LOGGER, {"rule": rule_id, "op": op_id})
+        self._resources = resources
+        self._on_connection = on_connection
+
+    def shared(
+        self, key: Hashable, make: Callable[[], AbstractAsyncContextManager[T]]
+    ) -> AbstractAsyncContextManager[T]:
+        return self._resources.use(key, make)
+
+    def report_connection(self, connected: bool, message: str = "") -> None:
+        self._on_connection(connected, message)

@@ -1,0 +1,68 @@
+"""Shared streams: one source and one decoding for all rules that read the stream."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import anyio
+from anyio.abc import TaskGroup
+
+from engine.layout import Layout
+from engine.run.metrics import OperatorMetrics
+from engine.run.source import SourceRunner, Subscriber
+
+logger = logging.getLogger(__name__)
+
+
+class SharedSource:
+    """A source that lives from its first rule to its last; see ``StreamReader``."""
+
+    def __init__(
+        self, runner: SourceRunner, tasks: TaskGroup, on_idle: Callable[[SharedSource], None]
+    ) -> None:
+        self.name = runner.name
+        self.runner = runner
+        self._tasks = tasks
+        self._on_idle = on_idle
+        self._subscribers: list[Subscriber] = []
+        self._opened = anyio.Event()
+        self._scope: anyio.CancelScope | None = None
+
+    @property
+    def layout(self) -> Layout:
+        return self.runner.layout
+
+    @property
+    def metrics(self) -> OperatorMetrics:
+        return self.runner.metrics
+
+    def attach(self, subscriber: Subscriber) -> None:
+        self.runner.attach(subscriber)
+        self._subscribers.append(subscriber)
+        if self._scope is None:
+            self._scope = anyio.CancelScope()
+            self._tasks.start_soon(self._run, self._scope, name=f"shared.{self.name}")
+
+    def detach(self, subscriber: Subscriber) -> None:
+        self.runner.detach(subscriber)
+        self._subscribers.remove(subscriber)
+        if not self._subscribers and self._scope is not None:
+            self._on_idle(self)
+            self._scope.cancel()
+
+    async def run(self, opened: Callable[[], None], closed: anyio.Event) -> None:
+        await self._opened.wait()
+        opened()
+        await closed.wait()
+
+    async def _run(self, scope: anyio.CancelScope) -> None:
+        with scope:
+            try:
+                await self.runner.run(self._opened.set)
+            except Exception as error:
+                logger.error("%s failed: %s", self.name, error)
+                self._on_idle(self)
+                self._opened.set()
+                for subscriber in list(self._subscribers):
+                    subscriber.ended(error)

@@ -1,0 +1,143 @@
+"""From a source to the rules that read its stream: decode once, hand to each rule's queue."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import anyio
+
+from engine.api import CURRENT_USE, Config, Context, Source, Use
+from engine.batch import Batch
+from engine.catalog import Stream
+from engine.clock import Clock
+from engine.codec import Decoder, Failure, RowsDecoder, decoder
+from engine.errors import EndOfStream, NotConnected
+from engine.layout import Frame, Layout
+from engine.run.backoff import Backoff
+from engine.run.metrics import OperatorMetrics
+from engine.run.receipt import Receipt
+from engine.run.sink import close_quietly
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A decoded batch for one rule, with the messages that gave no row."""
+
+    frame: Frame
+    failures: list[Failure]
+    receipt: Receipt
+
+    def __len__(self) -> int:
+        return len(self.frame) + len(self.failures)
+
+
+class Subscriber(Protocol):
+    """A rule that reads a stream."""
+
+    async def receive(self, arrival: Arrival) -> None:
+        """Queue a batch, waiting where the rule's policy says so."""
+
+    def ended(self, error: Exception | None = None) -> None:
+        """Nothing more will come, because of ``error`` if one is given."""
+
+
+class StreamReader(Protocol):
+    """What a rule sees of the source of its stream: its own, or one that it shares."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def metrics(self) -> OperatorMetrics: ...
+
+    @property
+    def layout(self) -> Layout: ...
+
+    def attach(self, subscriber: Subscriber) -> None:
+        """Let a rule read, after it has put its needs into the layout."""
+
+    def detach(self, subscriber: Subscriber) -> None:
+        """Forget a rule."""
+
+    async def run(self, opened: Callable[[], None], closed: anyio.Event) -> None:
+        """Read for a rule until the source ends or the rule's queue is ``closed``."""
+
+
+class SourceRunner:
+    """Runs one source for all subscribers attached to it."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        source: Source[Any],
+        config: Config,
+        ctx: Context,
+        clock: Clock,
+    ) -> None:
+        self.name = f"source[{stream.name}]"
+        self.stream = stream
+        self.layout = Layout()
+        self.metrics = OperatorMetrics()
+        self._source = source
+        self._use = Use(config, ctx)
+        self._clock = clock
+        self._subscribers: list[Subscriber] = []
+        self._rows_decoder = RowsDecoder(stream.schema)
+        self._decoder: Decoder = self._rows_decoder
+
+    def attach(self, subscriber: Subscriber) -> None:
+        """Let a rule read, after it has put its needs into the layout."""
+        self._decoder = decoder(self.stream.options.format, self.layout, self.stream.schema)
+        self._subscribers.append(subscriber)
+
+    def detach(self, subscriber: Subscriber) -> None:
+        """Forget a rule."""
+        self._subscribers.remove(subscriber)
+
+    async def run(self, opened: Callable[[], None], closed: anyio.Event | None = None) -> None:
+        """Read until the source ends; a lost connection is opened again with back-off."""
+        announced = False
+        CURRENT_USE.set(self._use)
+        backoff = Backoff()
+        try:
+            while True:
+                try:
+                    await self._source.open()
+                    if not announced:
+                        opened()
+                    announced = True
+                    await self._source.run(self._emit)
+                    break
+                except EndOfStream:
+                    break
+                except NotConnected as error:
+                    self._use.ctx.report_connection(False, error.message)
+                await close_quietly(self._source, self.name)
+                await self._clock.sleep_until(self._clock.now() + int(backoff.delay() * 1000))
+        finally:
+            with anyio.CancelScope(shield=True):
+                await close_quietly(self._source, self.name)
+        for subscriber in list(self._subscribers):
+            subscriber.ended()
+
+    async def _emit(self, batch: Batch) -> None:
+        now = self._clock.now()
+        if not batch.received_at:
+            batch.received_at = now
+        metrics = self.metrics
+        metrics.records_in += len(batch)
+        metrics.last_invocation = now
+        decode = self._decoder if batch.rows is None else self._rows_decoder
+        frame, failures = decode.decode(batch)
+        if failures:
+            metrics.failed(failures[-1][1].message, len(failures))
+        metrics.records_out += len(frame)
+        subscribers = list(self._subscribers)
+        receipt = Receipt(batch.acknowledge, len(subscribers))
+        for subscriber in subscribers:
+            await subscriber.receive(Arrival(frame, failures, receipt))

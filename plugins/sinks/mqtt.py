@@ -1,0 +1,83 @@
+"""Publish results to an MQTT broker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import ClassVar
+
+import anyio
+import msgspec
+
+from engine.api import Batch, ConfigError, NotConnected, Rejected, Sink, Template
+from engine.mqtt import Link, PublishInterrupted, PublishRejected
+from engine.mqtt.broker import BrokerConfig, follow, shared_link
+
+_WAIT = 1.0  # seconds for a connection to come back before the engine looks after the rule again
+
+
+class MqttSinkConfig(BrokerConfig, frozen=True, kw_only=True):
+    """``topic`` may hold fields of the result: ``alerts/{{.device}}``."""
+
+    topic: Template
+    retained: bool = False
+    properties: dict[str, str] = msgspec.field(default_factory=dict)
+    """User properties of MQTT 5."""
+
+
+class Mqtt(Sink[MqttSinkConfig]):
+    """One message for each result. With QoS 1 or 2 a batch is done when all is confirmed."""
+
+    takes_payloads: ClassVar[bool] = True
+
+    _link: Link
+    _exits: AsyncExitStack | None = None
+
+    def validate(self) -> None:
+        self.config.settings()
+        if not self.config.topic or "+" in self.config.topic or "#" in self.config.topic:
+            raise ConfigError(f"{str(self.config.topic)!r} is no topic to publish to")
+
+    async def open(self) -> None:
+        config = self.config
+        self._exits = AsyncExitStack()
+        self._link = await self._exits.enter_async_context(
+            shared_link(self.ctx, config, waits_for_answers=config.qos > 0)
+        )
+        self._exits.callback(follow(self.ctx, self._link))
+
+    async def collect(self, batch: Batch) -> None:
+        config = self.config
+        with anyio.move_on_after(_WAIT) as waiting:
+            await self._link.wait_connected()
+        if waiting.cancelled_caught:
+            error = self._link.last_error
+            raise NotConnected(error.message if error else f"no connection to {config.server}")
+        topics = batch.meta.column("topic")
+        payloads = batch.payloads or []
+        waiting_for: Sequence[int] = range(len(payloads))
+        rejected: dict[int, str] = {}
+        while waiting_for:
+            try:
+                await self._link.publish(
+                    [topics[i] for i in waiting_for] if topics[0] else str(config.topic),
+                    [payloads[i] for i in waiting_for],
+                    qos=config.qos,
+                    retained=config.retained,
+                    user_properties=config.properties or None,
+                )
+                break
+            except PublishRejected as error:
+                rejected.update((waiting_for[i], reason) for i, reason in error.reasons.items())
+                break
+            except PublishInterrupted as error:
+                rejected.update((waiting_for[i], reason) for i, reason in error.rejected.items())
+                waiting_for = [waiting_for[i] for i in error.unconfirmed]
+                await self._link.wait_connected()
+        if rejected:
+            raise Rejected(", ".join(sorted(set(rejected.values()))), indexes=list(rejected))
+
+    async def close(self) -> None:
+        exits, self._exits = self._exits, None
+        if exits is not None:
+            await exits.aclose()

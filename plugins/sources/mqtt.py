@@ -1,0 +1,86 @@
+"""Subscribe to topics of an MQTT broker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+from engine.api import Batch, Emit, Source
+from engine.mqtt import Arrivals, Subscription, check_filter
+from engine.mqtt.broker import BrokerConfig, follow, shared_link
+
+
+class MqttSourceConfig(BrokerConfig, frozen=True, kw_only=True):
+    """``datasource`` is a topic filter, or several separated by commas."""
+
+    datasource: str
+
+
+class Mqtt(Source[MqttSourceConfig]):
+    """Each message is a payload; ``meta()`` knows topic, qos, messageId, retained, properties.
+
+    Messages with QoS 1 or 2 are acknowledged once the rule is done with them.
+    """
+
+    _subscription: Subscription
+    _exits: AsyncExitStack | None = None
+
+    def validate(self) -> None:
+        self.config.settings()
+        for topic_filter in self._filters():
+            check_filter(topic_filter)
+
+    async def open(self) -> None:
+        self._exits = AsyncExitStack()
+        link = await self._exits.enter_async_context(shared_link(self.ctx, self.config))
+        self._exits.callback(follow(self.ctx, link))
+        self._subscription = await link.subscribe(
+            [(topic_filter, self.config.qos) for topic_filter in self._filters()]
+        )
+
+    async def run(self, emit: Emit) -> None:
+        subscription = self._subscription
+        while True:
+            arrivals = await subscription.read()
+            batch = Batch(payloads=arrivals.payloads, meta=_MessageMetadata(arrivals))
+            if arrivals.parcels:
+                batch.acknowledge = lambda done=arrivals: subscription.acknowledge(done)
+            await emit(batch)
+
+    def _filters(self) -> list[str]:
+        filters = [part.strip() for part in self.config.datasource.split(",")]
+        return [part for part in filters if part]
+
+    async def close(self) -> None:
+        exits, self._exits = self._exits, None
+        if exits is None:
+            return
+        async with exits:
+            await self._subscription.close(unsubscribe=not self.config.enable_client_session)
+
+
+class _MessageMetadata:
+    """Metadata of messages, built by column when a query asks for it."""
+
+    def __init__(self, arrivals: Arrivals) -> None:
+        self._arrivals = arrivals
+
+    def column(self, key: str) -> Sequence[Any]:
+        arrivals = self._arrivals
+        if key == "topic":
+            return arrivals.topics
+        if key == "qos":
+            return arrivals.qos
+        if key == "messageId":
+            return arrivals.message_ids
+        if key == "retained":
+            return arrivals.retained
+        if key == "properties" and arrivals.properties is not None:
+            return [None if each is None else dict(each) for each in arrivals.properties]
+        return [None] * len(arrivals)
+
+    def row(self, index: int) -> dict[str, Any]:
+        keys = ("topic", "qos", "messageId", "retained", "properties")
+        values = {key: self.column(key)[index] for key in keys}
+        return {key: value for key, value in values.items() if value is not None}
