@@ -56,13 +56,13 @@ def _is_rule_file(given: list[str]) -> bool:
 
 
 def _fail(error: EngineError) -> NoReturn:
-    print(f"error: {error}", file=sys.stderr)
+    sys.stderr.write(f"error: {error}\n")
     sys.exit(BAD_USAGE)
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"headrace {__version__}")
+        typer.echo(f"headrace {__version__}")
         raise typer.Exit
 
 
@@ -75,7 +75,7 @@ def headrace(
     """Streaming SQL for MQTT and other sources, in one small process."""
 
 
-@app.command()
+@app.command("run")
 def run(
     files: Annotated[
         list[Path], typer.Argument(help="Rule files (YAML or JSON) or folders of them.")
@@ -97,8 +97,8 @@ def run(
     """
     import anyio
 
-    from engine.duration import parse_duration
     from engine.command import Limits, run_rules
+    from engine.duration import parse_duration
 
     _log_to_stderr(log_level)
     limits = Limits(
@@ -110,7 +110,7 @@ def run(
     raise typer.Exit(FAILED if failed else DONE)
 
 
-@app.command()
+@app.command("demo")
 def demo(
     seconds: Annotated[float, typer.Option(min=0.5, help="How long to run.")] = 10,
     broker: Annotated[
@@ -119,7 +119,7 @@ def demo(
     devices: Annotated[int, typer.Option(min=1, help="Size of the simulated fleet.")] = 5,
     log_level: LogLevel = "info",
 ) -> None:
-    """Run the main job: a simulated fleet over MQTT, a rule, alerts back over MQTT and to the log."""
+    """Run the main job: a simulated fleet over MQTT, a rule, its alerts back over MQTT."""
     import anyio
 
     from engine.demo import run_demo

@@ -34,7 +34,7 @@ async def run_rules(files: Sequence[Path], root: Path | None, limits: Limits) ->
     async with Engine(root, drain=limits.drain) as engine:
         found = engine.load(*files)
         for ignored in found.ignored:
-            print(f"warning: {ignored.at}: {ignored.warning}", file=sys.stderr)
+            _say(f"warning: {ignored.at}: {ignored.warning}")
         wanted = [rule for rule in found.rules.values() if rule.triggered]
         if not wanted:
             names = ", ".join(map(str, files))
@@ -93,12 +93,16 @@ def print_account(rule: Rule) -> None:
     """Print where the rows of a rule went."""
     metrics = rule.metrics
     balance = metrics.balance()
-    print(f"rule {rule.id}: {balance}", file=sys.stderr)
+    _say(f"rule {rule.id}: {balance}")
     for (place, reason), count in [*metrics.dropped.items(), *metrics.errors.items()]:
-        print(f"  {count} rows at {place}: {reason}", file=sys.stderr)
+        _say(f"  {count} rows at {place}: {reason}")
     if not balance.holds:
-        print("  the account does not balance; please report this", file=sys.stderr)
+        _say("  the account does not balance; please report this")
     if rule.status.state.is_failure:
-        print(f"  failed: {rule.status.message}", file=sys.stderr)
+        _say(f"  failed: {rule.status.message}")
     elif metrics.last_error:
-        print(f"  last error: {metrics.last_error}", file=sys.stderr)
+        _say(f"  last error: {metrics.last_error}")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")

@@ -144,9 +144,16 @@ class PluginRegistry:
             self._loaded[key] = self._load(kind, plugin_name(name), name)
         return self._loaded[key]
 
+    def register(self, kind: PluginKind, name: str, export: Any) -> None:
+        """Add a plugin that lives in the program itself; it wins over files of that name."""
+        self._loaded[kind, plugin_name(name)] = Plugin(
+            kind, plugin_name(name), "", f"registered {kind.singular} {name}", export
+        )
+
     def has(self, kind: PluginKind, name: str) -> bool:
         """Tell whether there is a plugin called ``name``, without loading it."""
-        return self._find(kind, plugin_name(name)) is not None
+        key = plugin_name(name)
+        return (kind, key) in self._loaded or self._find(kind, key) is not None
 
     def names(self, kind: PluginKind) -> list[str]:
         """Return the names of all plugins of a kind."""

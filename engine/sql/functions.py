@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -108,7 +108,7 @@ class FunctionSpec:
     aliases: tuple[str, ...] = ()
     wants_context: bool = False
     stateless: bool = True
-    make: Callable[[], Any] | None = field(default=None, compare=False)
+    make: Callable[[], Any] | None = None
     validate: Callable[[Sequence[object]], None] | None = None
 
     @property
@@ -212,12 +212,14 @@ def scalar(
     result: ResultKind | None = None,
     inline: str = "",
     may_be_null: bool = False,
+    validate: Callable[[Sequence[object]], None] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare a built-in function of the values of one row.
 
     Kinds come from the annotations (``Number``, ``int``, ``str`` …, ``Any``), the documentation
     from the docstring; a first parameter ``ctx`` receives the context. ``may_be_null`` tells that
-    the function gives null for arguments that aren't.
+    the function gives null for arguments that aren't. ``validate`` looks at the arguments when a
+    rule is planned (the value of each literal, ``...`` for all others) and raises ``ConfigError``.
     """
 
     def declare(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -237,6 +239,7 @@ def scalar(
                 inline=inline,
                 aliases=aliases,
                 wants_context=wants_context,
+                validate=validate,
             )
         )
         return function
