@@ -84,7 +84,9 @@ def measure(subject: Subject, case: Case, payload: Payload, count: int) -> Run:
         quiet, state = _wait_quiet(broker, process)
         peak_rss = process.peak_rss()
         balance = process.stop()
-        _check(balance, broker.state(), case, payload, count, folder)
+        wrong = _flaws(balance, broker.state(), case, payload, count, folder)
+        if wrong:
+            raise process.failed(f"lost or miscounted messages: {'; '.join(wrong)}")
     assert state.began_at is not None
     return Run(
         messages=count,
@@ -261,10 +263,10 @@ def _wait_quiet(broker: _Broker, process: _Process) -> tuple[_Moment, State]:
         time.sleep(_POLL)
 
 
-def _check(
+def _flaws(
     balance: Sequence[int], state: State, case: Case, payload: Payload, count: int, folder: Path
-) -> None:
-    """Refuse a run in which a message was lost or counted wrongly."""
+) -> list[str]:
+    """Return what tells that a message was lost or counted wrongly."""
     received, delivered, filtered, *lost = balance
     passing = payload.passing(count)
     expected = {"in": (received, count), "out": (delivered, passing), "lost": (sum(lost), 0)}
@@ -274,6 +276,4 @@ def _check(
     elif case.sink == "file":
         written = (folder / "out.jsonl").read_bytes().count(b"\n")
         expected["lines in the file"] = (written, passing)
-    wrong = [f"{name} {is_}, not {due}" for name, (is_, due) in expected.items() if is_ != due]
-    if wrong:
-        raise BenchmarkError(f"{case.name} lost or miscounted messages: {'; '.join(wrong)}")
+    return [f"{name} {is_}, not {due}" for name, (is_, due) in expected.items() if is_ != due]

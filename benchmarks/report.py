@@ -16,6 +16,7 @@ from rich.table import Table
 LEAST_RATIO = 0.5
 MOST_START_UP = 0.6
 MOST_RSS = 75e6
+_WIDTH = 112
 TARGETS = f"ratio ≥ {LEAST_RATIO:g}, start-up < {MOST_START_UP:g} s, RSS < {MOST_RSS / 1e6:g} MB"
 
 
@@ -71,10 +72,14 @@ class Outcome(msgspec.Struct, frozen=True):
         )
 
 
-def print_table(outcomes: Sequence[Outcome], console: Console) -> None:
-    table = Table(
-        title="messages a second, in thousands", caption=f"target: {TARGETS}", expand=False
-    )
+def console(*, to_stderr: bool) -> Console:
+    """Return where to print; wide enough for the table also in a file or a narrow window."""
+    found = Console(stderr=to_stderr)
+    return found if found.width >= _WIDTH else Console(stderr=to_stderr, width=_WIDTH)
+
+
+def print_table(outcomes: Sequence[Outcome], out: Console) -> None:
+    table = Table(title="messages a second, in thousands", caption=f"target: {TARGETS}")
     table.add_column("case", no_wrap=True)
     table.add_column("payload")
     for heading in ["engine\n/CPU s", "bare\n/CPU s", "ratio", "engine\n/s", "bare\n/s", "ratio"]:
@@ -97,7 +102,7 @@ def print_table(outcomes: Sequence[Outcome], console: Console) -> None:
             f"{engine.start_up:.2f}",
             f"short: {', '.join(each.short)}" if each.short else "ok",
         )
-    console.print(table)
+    out.print(table)
 
 
 def to_json(outcomes: Sequence[Outcome]) -> bytes:

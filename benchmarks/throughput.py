@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from measure import BenchmarkError, Run, Subject, measure
-from report import Figures, Outcome, machine, print_table, to_json
+from report import Figures, Outcome, console, machine, print_table, to_json
 from rich.console import Console
 from workload import CASES, PAYLOADS, Case, Payload
 
@@ -27,17 +27,17 @@ SUBJECTS: list[Subject] = ["engine", "bare"]
 def main() -> int:
     options = _parser().parse_args()
     to_standard_output = options.json == Path("-")
-    console = Console(stderr=to_standard_output)
-    console.print(", ".join(f"{name} {value}" for name, value in machine().items()))
+    out = console(to_stderr=to_standard_output)
+    out.print(", ".join(f"{name} {value}" for name, value in machine().items()))
     outcomes = []
     try:
         for case, payload in _pairs(options.case, options.payload):
             count = payload.quick_count if options.quick else payload.count
-            outcomes.append(_compare(case, payload, count, options.repeat, console))
+            outcomes.append(_compare(case, payload, count, options.repeat, out))
     except BenchmarkError as error:
-        console.print(f"[red]failed:[/] {error}", markup=True)
+        out.print(f"failed: {error}", markup=False, soft_wrap=True)
         return 2
-    print_table(outcomes, console)
+    print_table(outcomes, out)
     if to_standard_output:
         sys.stdout.buffer.write(to_json(outcomes))
     elif options.json:
@@ -68,13 +68,18 @@ def _pairs(
                 yield case, payload
 
 
-def _compare(case: Case, payload: Payload, count: int, repeat: int, console: Console) -> Outcome:
+def _compare(case: Case, payload: Payload, count: int, repeat: int, out: Console) -> Outcome:
     runs: dict[Subject, list[Run]] = {subject: [] for subject in SUBJECTS}
-    with console.status("") as status:
+    with out.status("") as status:
         for number in range(repeat):
             for subject in SUBJECTS:
                 status.update(f"{case.name}, {payload.name}: {subject} {number + 1}/{repeat}")
-                runs[subject].append(measure(subject, case, payload, count))
+                try:
+                    runs[subject].append(measure(subject, case, payload, count))
+                except BenchmarkError as error:
+                    raise BenchmarkError(
+                        f"{case.name}, {payload.name}, {subject}: {error}"
+                    ) from None
     engine, bare = Figures.of(runs["engine"]), Figures.of(runs["bare"])
     return Outcome.of(case.name, payload.name, engine, bare)
 

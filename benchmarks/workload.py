@@ -110,7 +110,8 @@ def _large(numbers: random.Random) -> dict[str, Any]:
         "toolWear": round(numbers.uniform(0, 1), 4),
         "doorClosed": numbers.random() < 0.9,
         "alarmCode": None,
-        "remark": "nominal operation, next service due in calendar week 32: grease the spindle, replace filter 3, check belt",
+        "remark": "nominal operation, next service due in calendar week 32: grease the spindle, "
+        "replace filter 3, check belt",
     }
 
 

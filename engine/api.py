@@ -73,7 +73,7 @@ API_VERSION = "1.0.0"
 T = TypeVar("T")
 
 
-class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """Base of a plugin's configuration: one typed field per property of the rule file.
 
     A field ``send_interval`` is the property ``sendInterval``. A field without default is required,

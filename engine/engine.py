@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar, overload
@@ -69,7 +69,9 @@ class Engine:
         self._properties = Properties(self.root)
         self._shared: dict[str, SharedSource] = {}
         self._queries = itertools.count(1)
-        self._exits = AsyncExitStack()
+        self._host: asyncio.Task[None] | None = None
+        self._ready = anyio.Event()
+        self._leaving = anyio.Event()
         self._tasks: TaskGroup | None = None
         self._builder: Builder | None = None
         self._bus: MemoryBus | None = None
@@ -77,19 +79,10 @@ class Engine:
     # -- life ----------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Engine:
-        self._tasks = await self._exits.enter_async_context(anyio.create_task_group())
-        resources = ResourcePool(self._tasks)
-        self._builder = Builder(
-            root=self.root,
-            clock=self.clock,
-            catalog=self.catalog,
-            plugins=self.plugins,
-            functions=self.functions,
-            properties=self._properties,
-            resources=resources,
-            shared=self,
-        )
-        self._bus = await self._exits.enter_async_context(resources.use(BUS, memory_bus))
+        if self._host is not None:
+            raise EngineError("the engine is running already")
+        self._host = asyncio.create_task(self._run(), name="engine")
+        await self._ready.wait()
         return self
 
     async def __aexit__(
@@ -97,10 +90,32 @@ class Engine:
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> bool | None:
+    ) -> None:
+        assert self._host is not None
         with anyio.CancelScope(shield=True):
             await self.stop_all(drain=self.drain if error is None else 0)
-        return await self._exits.__aexit__(kind, error, trace)
+            self._leaving.set()
+            await self._host
+
+    async def _run(self) -> None:
+        """Own all tasks of the engine, so that it may be entered and left by different tasks."""
+        async with anyio.create_task_group() as self._tasks:
+            resources = ResourcePool(self._tasks)
+            self._builder = Builder(
+                root=self.root,
+                clock=self.clock,
+                catalog=self.catalog,
+                plugins=self.plugins,
+                functions=self.functions,
+                properties=self._properties,
+                resources=resources,
+                shared=self,
+            )
+            async with resources.use(BUS, memory_bus) as self._bus:
+                self._ready.set()
+                await self._leaving.wait()
+            self._tasks.cancel_scope.cancel()
+        self._tasks = self._builder = self._bus = None
 
     async def stop_all(self, *, drain: float | None = None) -> None:
         """Stop every rule, all at the same time; ``drain`` overrides the engine's."""

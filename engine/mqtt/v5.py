@@ -214,7 +214,7 @@ class V5Connection(asyncio.Protocol, Connection):
                 raise Malformed(f"an unexpected {type(packet).__name__} came")
 
     def _on_connack(self, packet: mqtt5.ConnAckPacket) -> None:
-        if packet.reason_code:
+        if int(packet.reason_code):
             self._refuse(int(packet.reason_code), packet.reason_str)
             return
         self._limits = packet

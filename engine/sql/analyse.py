@@ -128,6 +128,7 @@ class _Analyser:
             self._select.source.name,
             tuple(ColumnUse(name, kinds.get(name, Kind.ANY)) for name in columns),
             whole,
+            bool(self._schema),
             tuple(metadata),
         )
 

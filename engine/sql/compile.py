@@ -7,7 +7,7 @@ has an error. See ``engine.sql.query`` for how they are used.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,8 +81,7 @@ class Compiler:
 
     def loop(self) -> Program:
         """Return ``loop(rows, columns…, errors) -> results`` for rows of verified kinds."""
-        kinds = {use.name: use.kind for use in self._plan.scan.columns}
-        expressions = self._expressions(kinds)
+        expressions = self._expressions(verified=True)
         body = list(self._row(expressions))
         columns = [f"{name}s" for name in self._values]
         source = columns[0] if len(columns) == 1 else f"zip({', '.join(columns)})"
@@ -101,7 +100,7 @@ class Compiler:
 
     def one(self) -> Program:
         """Return ``one(row, values…, emit, errors)`` for a single row of any kinds."""
-        expressions = self._expressions({})
+        expressions = self._expressions(verified=self._plan.scan.declared)
         body = list(self._row(expressions))
         lines = [
             f"def one({', '.join(self._values)}, emit, errors):",
@@ -112,7 +111,9 @@ class Compiler:
         ]
         return Program("\n".join(lines), expressions.namespace, expressions.call_sites)
 
-    def _expressions(self, kinds: Mapping[str, Kind]) -> ExpressionCompiler:
+    def _expressions(self, *, verified: bool) -> ExpressionCompiler:
+        """Return a compiler of expressions; ``verified``: the rows have the kinds of the plan."""
+        kinds = {use.name: use.kind for use in self._plan.scan.columns} if verified else {}
         items = self._plan.root.items
         return ExpressionCompiler(
             Columns(None if self._layout is None else self._layout.slot),

@@ -14,6 +14,8 @@ class Scan(msgspec.Struct, frozen=True, tag=True):
     stream: str
     columns: tuple[ColumnUse, ...] = ()
     whole: bool = False
+    declared: bool = False
+    """The kinds of the columns are declared, so every row has them, however it came."""
     metadata: tuple[str, ...] = ()
     """Keys of the metadata that the query reads; "" stands for all of it."""
 

@@ -36,7 +36,7 @@ def rebuild(node: N, change: Callable[[Any], Any]) -> N:
         value = getattr(node, name)
         if isinstance(value, Node):
             changed[name] = change(value)
-        elif isinstance(value, tuple):
+        elif type(value) is tuple:  # not a Position
             changed[name] = tuple(
                 change(item) if isinstance(item, Node) else item for item in value
             )

@@ -16,7 +16,7 @@ from engine.mqtt.broker import BrokerConfig, follow, shared_link
 _WAIT = 1.0  # seconds for a connection to come back before the engine looks after the rule again
 
 
-class MqttSinkConfig(BrokerConfig, frozen=True, kw_only=True):
+class MqttSinkConfig(BrokerConfig, kw_only=True):
     """``topic`` may hold fields of the result: ``alerts/{{.device}}``."""
 
     topic: Template

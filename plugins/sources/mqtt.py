@@ -11,7 +11,7 @@ from engine.mqtt import Arrivals, Subscription, check_filter
 from engine.mqtt.broker import BrokerConfig, follow, shared_link
 
 
-class MqttSourceConfig(BrokerConfig, frozen=True, kw_only=True):
+class MqttSourceConfig(BrokerConfig, kw_only=True):
     """``datasource`` is a topic filter, or several separated by commas."""
 
     datasource: str
