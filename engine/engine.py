@@ -254,17 +254,18 @@ class Engine:
             options=options or RuleOptions(),
             temp=True,
         )
-        rule = await self.start(definition, extra_sinks=(_RowStream(send),))
-        try:
-            async with receive:
+        async with send, receive:
+            rule = await self.start(definition, extra_sinks=(_RowStream(send),))
+            try:
                 async for row in receive:
                     yield row
-            if rule.status.message and rule.status.state.is_failure:
-                raise EngineError(rule.status.message)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await rule.stop(0)
-                await self.delete(rule.id)
+                await rule.finished.wait()
+                if rule.status.state.is_failure:
+                    raise EngineError(rule.status.message)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await rule.stop(0)
+                    await self.delete(rule.id)
 
     async def push(self, stream: str, rows: Iterable[Row], **meta: Any) -> int:
         """Put rows into a memory stream, waiting while its rules are full.

@@ -300,8 +300,8 @@ class V5Connection(asyncio.Protocol, Connection):
     def _check(self, messages: Messages) -> None:
         """Refuse what the broker said that it doesn't offer."""
         everything = range(len(messages))
-        if messages.qos > self._limits.max_qos:
-            most = int(self._limits.max_qos)
+        most = int(self._limits.max_qos)
+        if messages.qos > most:
             reason = f"QoS {messages.qos} is more than the broker allows"
             raise PublishRejected(
                 dict.fromkeys(everything, reason), total=len(messages), hint=f"set qos: {most}"

@@ -63,8 +63,12 @@ class Flow(Generic[T]):
                 self._dropped(self._pop())
                 continue
             await self._emptied.wait()
+        self.put_anyway(item)
+
+    def put_anyway(self, item: T) -> None:
+        """Add a batch beyond the capacity, rather than lose it when a producer is stopped."""
         self._items.append(item)
-        self._rows += size
+        self._rows += len(item)
         self._filled.set()
 
     async def get(self) -> T:

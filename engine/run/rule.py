@@ -266,7 +266,11 @@ class Rule:
         metrics.received += len(arrival)
         metrics.queued += len(arrival)
         metrics.last_message = arrival.frame.received_at
-        await self._flow.put(arrival)
+        try:
+            await self._flow.put(arrival)
+        except anyio.get_cancelled_exc_class():
+            self._flow.put_anyway(arrival)
+            raise
 
     def ended(self, error: Exception | None = None) -> None:
         """The source has nothing more, or failed for good."""

@@ -58,7 +58,8 @@ class SinkRunner:
         self._options = options
         self._clock = clock
         self._shape = Shaper(options)
-        self._encoder: JsonEncoder | None = encoder(options.format) if sink.takes_payloads else None
+        encode = encoder(options.format)
+        self._encoder: JsonEncoder | None = encode if sink.takes_payloads else None
         self._templates = templates_of(config)
 
     @property
