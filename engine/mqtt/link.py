@@ -83,6 +83,7 @@ class Link:
         self._changed = asyncio.Event()
         self._has_news = asyncio.Event()  # for the task that subscribes
         self._task: asyncio.Task[None] | None = None
+        self._reported = ""
 
     def __repr__(self) -> str:
         return f"Link({self.settings.server}, {self.state.value})"
@@ -276,6 +277,7 @@ class Link:
         """Subscribe and wait until the connection is lost; return why."""
         server = self.settings.server
         self._connection = connection
+        self._reported = ""
         self._become(LinkState.CONNECTED, None)
         self._control_reading()
         subscribing = asyncio.create_task(
@@ -361,8 +363,12 @@ class Link:
         self._connection.read(reading)
 
     def _report(self, error: EngineError) -> None:
-        loud = isinstance(error, (Rejected, SessionTakenOver))
-        level = logging.ERROR if loud else logging.WARNING
+        level = logging.WARNING
+        if isinstance(error, (Rejected, SessionTakenOver)):
+            level = logging.ERROR
+        if str(error) == self._reported:  # said before, and nothing has changed since
+            level = logging.DEBUG
+        self._reported = str(error)
         _log.log(level, "mqtt not connected server=%s error=%s", self.settings.server, error)
         self._become(LinkState.BACKING_OFF, error)
 

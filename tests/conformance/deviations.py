@@ -1,0 +1,273 @@
+"""Where we differ from the reference on purpose: which cases, why, and what we do instead.
+
+``deviations.toml`` gives the reasons. Each says which cases it holds for, so that it also holds for
+cases of the same kind that nobody has recorded yet, and names the rule in ``RULES`` that such a
+case must pass. For the cases we know, ``expected/*.jsonl`` gives our own expectation in full, and
+then only that counts.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+import tomllib
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from engine.testing import Emission, Outcome
+from tests.conformance.cases import Case, Expectation, Results, expectation
+from tests.conformance.compare import differences, is_error, same_emission, same_value
+
+HERE = Path(__file__).resolve().parent
+
+Run = Callable[[Case], Awaitable[Outcome]]
+Rule = Callable[["Trial"], Awaitable[list[str]]]
+
+
+class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Conditions on a case; all that are given must hold."""
+
+    sql: str = ""
+    """A regular expression that is found in the query, in any case."""
+    ddl: str = ""
+    """The same, in the statement of some stream or table."""
+    data: str = ""
+    """The same, in some message."""
+    stage: tuple[str, ...] = ()
+    """Where the reference gives up; ``none`` where it doesn't, ``error`` where rows fail."""
+    options: dict[str, Any] = {}
+
+    def holds(self, case: Case) -> bool:
+        """Tell whether a case fulfils all conditions."""
+        return (
+            _found(self.sql, [case.sql])
+            and _found(self.ddl, [stream.ddl for stream in _inputs(case)])
+            and _found(self.data, [text for stream in _inputs(case) for text in _texts(stream)])
+            and (not self.stage or not _stages(case.expect).isdisjoint(self.stage))
+            and all(case.options.get(name) == value for name, value in self.options.items())
+        )
+
+
+class Deviation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One reason for being different."""
+
+    name: str
+    reason: str
+    spec: str
+    """The item of the specification."""
+    ours: str
+    """The rule that a case must pass which has no expectation of its own."""
+    ids: tuple[str, ...] = ("*",)
+    """Patterns as of file names; one of them must fit the id."""
+    match: tuple[Match, ...] = (Match(),)
+    """One of them must hold."""
+    rewrite: tuple[str, str] = ("", "")
+    """For the rule ``rewritten``: what to replace in the query, and by what."""
+
+    def applies(self, case: Case) -> bool:
+        """Tell whether a case is of this kind."""
+        return any(fnmatch.fnmatchcase(case.id, pattern) for pattern in self.ids) and any(
+            match.holds(case) for match in self.match
+        )
+
+    async def is_kept(self, trial: Trial) -> bool:
+        """Tell whether a case of this kind came out in the way that is declared."""
+        return not await RULES[self.ours](trial)
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """Our own expectation of a case we know."""
+
+    sql: str
+    deviation: str
+    expect: Expectation
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A case that came out different, and the reason that may excuse it."""
+
+    case: Case
+    deviation: Deviation
+    outcome: Outcome
+    run: Run
+
+
+@dataclass(slots=True)
+class Deviations:
+    """All reasons by name, and our expectations by the id of the case."""
+
+    reasons: dict[str, Deviation] = field(default_factory=dict)
+    expected: dict[str, Expected] = field(default_factory=dict)
+
+    def own(self, case: Case) -> Expected | None:
+        """Return our expectation of a case, None where it has none of its own."""
+        known = self.expected.get(case.id)
+        return known if known is not None and known.sql == case.sql else None
+
+    def applying(self, case: Case) -> Iterator[Deviation]:
+        """Yield the reasons that may excuse a case."""
+        return (reason for reason in self.reasons.values() if reason.applies(case))
+
+
+def read_deviations(folder: Path = HERE) -> Deviations:
+    """Read ``deviations.toml`` and ``expected/*.jsonl``.
+
+    Raises:
+        ValueError: something in them doesn't fit together.
+    """
+    table = tomllib.loads((folder / "deviations.toml").read_text(encoding="utf-8"))
+    found = Deviations()
+    for entry in msgspec.convert(table["deviation"], list[Deviation]):
+        if entry.ours not in RULES:
+            raise ValueError(f"{entry.name}: there is no rule {entry.ours!r}")
+        if entry.name in found.reasons:
+            raise ValueError(f"{entry.name} is there twice")
+        found.reasons[entry.name] = entry
+    for path in sorted((folder / "expected").glob("*.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            value = json.loads(line)
+            if value["deviation"] not in found.reasons:
+                raise ValueError(f"{path}: {value['id']}: no deviation {value['deviation']!r}")
+            found.expected[value["id"]] = Expected(
+                value["sql"], value["deviation"], expectation(value["expect"])
+            )
+    return found
+
+
+# -- what must hold where there is no expectation --------------------------------------------------
+
+
+async def _accepted(trial: Trial) -> list[str]:
+    """The reference refuses it; we run it, and all that comes out are rows."""
+    if not trial.case.expect.is_refusal:
+        return ["the reference doesn't refuse it"]
+    return _unfinished(trial.outcome)
+
+
+async def _refused(trial: Trial) -> list[str]:
+    """The reference runs it; we refuse it before anything runs."""
+    return [] if trial.outcome.refused is not None else ["it isn't refused"]
+
+
+async def _survives(trial: Trial) -> list[str]:
+    """The reference dies of it; we do the same up to there, and then go on."""
+    if not trial.case.expect.is_failure:
+        return ["the reference doesn't fail"]
+    before = trial.case.expect.results
+    same = msgspec.structs.replace(trial.case.expect, error="", stage="")
+    begin = Outcome(trial.outcome.emissions[: len(before)])
+    return _unfinished(trial.outcome) or differences(same, begin)
+
+
+async def _succeeds(trial: Trial) -> list[str]:
+    """Where the reference has an error we may have a row, or filter it; all else is the same."""
+    expect = trial.case.expect
+    failed = {error["at"] for error in expect.runtime_errors}
+    failed |= {entry.at for entry in expect.results if any(map(is_error_row, entry.rows))}
+    problems = _unfinished(trial.outcome)
+    expected = [entry for entry in expect.results if not all(map(is_error_row, entry.rows))]
+    for emission in trial.outcome.emissions:
+        if expected and same_emission(expected[0], emission):
+            del expected[0]
+        elif emission.at not in failed:
+            problems.append(f"unexpected at {emission.at} ms: {emission.rows}")
+    return problems + [f"missing at {entry.at} ms: {entry.rows}" for entry in expected]
+
+
+async def _rewritten(trial: Trial) -> list[str]:
+    """It does what another query does, which says the same in words the reference knows."""
+    sql = re.sub(*trial.deviation.rewrite, trial.case.sql, flags=re.IGNORECASE)
+    if sql == trial.case.sql:
+        return [f"nothing to replace in {sql}"]
+    other = await trial.run(msgspec.structs.replace(trial.case, sql=sql))
+    mine = trial.outcome
+    if mine.refused or other.refused:
+        return [f"refused: {mine.refused or other.refused}"]
+    if mine.failure or other.failure:
+        return [f"failed: {mine.failure or other.failure}"]
+    wanted = Expectation([Results(entry.at, _plain(entry)) for entry in other.emissions])
+    return differences(wanted, mine)
+
+
+async def _same_but_nulls(trial: Trial) -> list[str]:
+    """Only where the reference has no value, or a null, we may have something else."""
+    expect, outcome = trial.case.expect, trial.outcome
+    if len(expect.results) != len(outcome.emissions):
+        return ["another number of emissions"]
+    pairs = zip(expect.results, outcome.emissions, strict=True)
+    return [
+        f"different at {mine.at} ms: {mine.rows}"
+        for theirs, mine in pairs
+        if theirs.at != mine.at
+        or len(theirs.rows) != len(mine.rows)
+        or not all(
+            isinstance(row, dict)
+            and all(value is None or same_value(value, row.get(key)) for key, value in old.items())
+            for old, row in zip(theirs.rows, mine.rows, strict=True)
+        )
+    ]
+
+
+RULES: dict[str, Rule] = {
+    "accepted": _accepted,
+    "refused": _refused,
+    "survives": _survives,
+    "succeeds": _succeeds,
+    "rewritten": _rewritten,
+    "same but nulls": _same_but_nulls,
+}
+
+
+def is_error_row(row: Any) -> bool:
+    """Tell whether an expected row stands for an error."""
+    return is_error(row)
+
+
+def _unfinished(outcome: Outcome) -> list[str]:
+    """Return why an outcome isn't that of a rule which ran to the end."""
+    if outcome.refused is not None:
+        return [f"refused: {outcome.refused}"]
+    if outcome.failure:
+        return [f"the rule failed: {outcome.failure}"]
+    return [
+        f"not a row at {emission.at} ms: {row!r}"
+        for emission in outcome.emissions
+        for row in emission.rows
+        if not (isinstance(row, dict) and all(isinstance(name, str) for name in row))
+    ]
+
+
+def _plain(emission: Emission) -> list[Any]:
+    """Return rows as an expectation has them; the words of an error don't count."""
+    return [{"error": "*"} if is_error(row) else row for row in emission.rows]
+
+
+def _found(pattern: str, texts: list[str]) -> bool:
+    if not pattern:
+        return True
+    return any(re.search(pattern, text, re.IGNORECASE | re.DOTALL) for text in texts)
+
+
+def _inputs(case: Case) -> Iterator[Any]:
+    yield from case.tables
+    yield from case.streams
+
+
+def _texts(stream: Any) -> Iterator[str]:
+    return (row.payload().decode(errors="replace") for row in stream.rows)
+
+
+def _stages(expect: Expectation) -> set[str]:
+    if expect.error:
+        return {expect.stage}
+    has_errors = expect.runtime_errors or any(
+        is_error_row(row) for entry in expect.results for row in entry.rows
+    )
+    return {"none", "error"} if has_errors else {"none"}
