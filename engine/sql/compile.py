@@ -15,7 +15,7 @@ from msgspec import UNSET
 
 from engine.batch import Row
 from engine.layout import Layout
-from engine.sql.ast import Call, Column, Item, MetaValue, Star
+from engine.sql.ast import Call, Column, Field, Index, Item, MetaValue, Star
 from engine.sql.expression import CallSite, Columns, ExpressionCompiler
 from engine.sql.functions import FunctionRegistry
 from engine.sql.infer import StaticKinds
@@ -25,6 +25,11 @@ from engine.sql.walk import walk
 
 _LARGEST_PLAIN = 1e21
 """From here on JSON numbers are written with an exponent (language specification, 6.4)."""
+
+
+_MAYBE_FLOAT = (Kind.FLOAT, Kind.NUMBER, Kind.ANY)
+_TAKEN_AS_IT_IS = (Column, Field, Index, MetaValue)
+"""What hands a value on without computing anything; its numbers stay as they came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +210,7 @@ class _Projection:
         code = self._expressions.item(index)
         kind = self._expressions.kind(item.expr)
         self._setup.append(f"{name} = {code.text}")
-        if kind in (Kind.FLOAT, Kind.NUMBER) and not isinstance(item.expr, Column):
+        if kind in _MAYBE_FLOAT and not isinstance(item.expr, _TAKEN_AS_IT_IS):
             self._setup.append(f"if type({name}) is float and {name}.is_integer():")
             self._setup.append(f"    {name} = plain({name})")
         self._expressions.define_alias(index, name, code)

@@ -21,9 +21,10 @@ import msgspec
 
 from engine.testing import Emission, Outcome
 from tests.conformance.cases import Case, Expectation, Results, expectation
-from tests.conformance.compare import differences, is_error, same_emission, same_value
+from tests.conformance.compare import differences, is_error, same_emission
 
 HERE = Path(__file__).resolve().parent
+_ALIAS = r"\bFROM\s+(\w+)\s+AS\s+(\w+)"
 
 Run = Callable[[Case], Awaitable[Outcome]]
 Rule = Callable[["Trial"], Awaitable[list[str]]]
@@ -170,9 +171,9 @@ async def _succeeds(trial: Trial) -> list[str]:
     """Where the reference has an error we may have a row, or filter it; all else is the same."""
     expect = trial.case.expect
     failed = {error["at"] for error in expect.runtime_errors}
-    failed |= {entry.at for entry in expect.results if any(map(is_error_row, entry.rows))}
+    failed |= {entry.at for entry in expect.results if any(map(is_error, entry.rows))}
     problems = _unfinished(trial.outcome)
-    expected = [entry for entry in expect.results if not all(map(is_error_row, entry.rows))]
+    expected = [entry for entry in expect.results if not all(map(is_error, entry.rows))]
     for emission in trial.outcome.emissions:
         if expected and same_emission(expected[0], emission):
             del expected[0]
@@ -186,6 +187,11 @@ async def _rewritten(trial: Trial) -> list[str]:
     sql = re.sub(*trial.deviation.rewrite, trial.case.sql, flags=re.IGNORECASE)
     if sql == trial.case.sql:
         return [f"nothing to replace in {sql}"]
+    return await _same_as(trial, sql)
+
+
+async def _same_as(trial: Trial, sql: str) -> list[str]:
+    """Compare with what another query does with the same rows."""
     other = await trial.run(msgspec.structs.replace(trial.case, sql=sql))
     mine = trial.outcome
     if mine.refused or other.refused:
@@ -196,23 +202,19 @@ async def _rewritten(trial: Trial) -> list[str]:
     return differences(wanted, mine)
 
 
-async def _same_but_nulls(trial: Trial) -> list[str]:
-    """Only where the reference has no value, or a null, we may have something else."""
-    expect, outcome = trial.case.expect, trial.outcome
-    if len(expect.results) != len(outcome.emissions):
-        return ["another number of emissions"]
-    pairs = zip(expect.results, outcome.emissions, strict=True)
-    return [
-        f"different at {mine.at} ms: {mine.rows}"
-        for theirs, mine in pairs
-        if theirs.at != mine.at
-        or len(theirs.rows) != len(mine.rows)
-        or not all(
-            isinstance(row, dict)
-            and all(value is None or same_value(value, row.get(key)) for key, value in old.items())
-            for old, row in zip(theirs.rows, mine.rows, strict=True)
-        )
-    ]
+async def _without_alias(trial: Trial) -> list[str]:
+    """It does what the query does that calls its stream by its name."""
+    found = re.search(_ALIAS, trial.case.sql, re.IGNORECASE)
+    if found is None:
+        return ["the stream has no alias"]
+    qualifier = re.compile(rf"(?<![\w.]){re.escape(found[2])}\.")
+    sql = qualifier.sub("", trial.case.sql.replace(found[0], f"FROM {found[1]}"))
+    return await _same_as(trial, sql)
+
+
+async def _runs(trial: Trial) -> list[str]:
+    """It runs to its end; the results differ in ways that need an expectation of their own."""
+    return _unfinished(trial.outcome)
 
 
 RULES: dict[str, Rule] = {
@@ -221,13 +223,9 @@ RULES: dict[str, Rule] = {
     "survives": _survives,
     "succeeds": _succeeds,
     "rewritten": _rewritten,
-    "same but nulls": _same_but_nulls,
+    "without alias": _without_alias,
+    "runs": _runs,
 }
-
-
-def is_error_row(row: Any) -> bool:
-    """Tell whether an expected row stands for an error."""
-    return is_error(row)
 
 
 def _unfinished(outcome: Outcome) -> list[str]:
@@ -268,6 +266,6 @@ def _stages(expect: Expectation) -> set[str]:
     if expect.error:
         return {expect.stage}
     has_errors = expect.runtime_errors or any(
-        is_error_row(row) for entry in expect.results for row in entry.rows
+        is_error(row) for entry in expect.results for row in entry.rows
     )
     return {"none", "error"} if has_errors else {"none"}
