@@ -29,7 +29,7 @@ from engine.mqtt.settings import LinkSettings
 
 _log = logging.getLogger("engine.mqtt.paho")
 _TURN = 512  # messages read before other tasks get their turn
-_IN_FLIGHT = 100
+_IN_FLIGHT = 20  # Mosquitto loses QoS 2 messages beyond its own limit of 20
 _VERSIONS = {"3.1.1": ProtocolVersion.V311, "3.1": ProtocolVersion.V31}
 
 

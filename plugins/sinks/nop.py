@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from engine.api import Batch, Config, Sink
 
 
@@ -14,6 +16,8 @@ class NopConfig(Config):
 class Nop(Sink[NopConfig]):
     """Discards everything; the rule's counts tell how much."""
 
+    takes_payloads: ClassVar[bool] = True
+
     async def collect(self, batch: Batch) -> None:
         if self.config.log:
-            self.ctx.logger.info("discarded %d rows", len(batch))
+            self.ctx.logger.info("discarded %d messages", len(batch))
