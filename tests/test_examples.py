@@ -87,3 +87,30 @@ async def test_the_web_application_with_a_rule_inside() -> None:
 @pytest.mark.parametrize("path", sorted((CHECKOUT / "examples").rglob("*.yaml")), ids=str)
 def test_every_rule_file_of_the_examples_loads(path: Path) -> None:
     assert load_text(path.read_text(), file=str(path), environ={}).rules
+
+
+PLUGIN_PAGE = (CHECKOUT / "docs" / "plugins.md").read_text()
+
+
+async def test_the_plugins_of_the_manual_work(
+    engine: Engine, collected: Rows, tmp_path: Path
+) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```$", PLUGIN_PAGE, re.DOTALL | re.MULTILINE)
+    for name, kind in (("Counter", "sources"), ("Record", "sinks"), ("Change", "functions")):
+        (block,) = [block for block in blocks if f"class {name}(" in block]
+        folder = tmp_path / "plugins" / kind
+        folder.mkdir(parents=True)
+        (folder / f"{name}@v1.0.0.py").write_text(block)
+    engine.define_stream("numbers", type="counter", interval="1ms")
+    await engine.start(
+        {
+            "id": "r",
+            "sql": "SELECT n AS value, change(n) AS step FROM numbers WHERE n < 5",
+            "actions": [{"collect": {}}, {"record": {"path": "best.txt"}}],
+        }
+    )
+    await eventually(lambda: len(collected) == 5)
+    await engine.stop("r")
+    assert collected[0] == {"value": 0}
+    assert collected[1:] == [{"value": n, "step": 1} for n in range(1, 5)]
+    assert (tmp_path / "best.txt").read_text() == "4\n"
