@@ -56,7 +56,9 @@ def test_a_single_rule_may_stand_at_the_top_level(tmp_path: Path) -> None:
     path = tmp_path / "rule.json"
     rule = {
         "id": "r1",
-        "streams": {"demo": {"type": "simulator", "data": [{"a": 1}], "interval": 0, "loop": False}},
+        "streams": {
+            "demo": {"type": "simulator", "data": [{"a": 1}], "interval": 0, "loop": False}
+        },
         "sql": "SELECT a FROM demo",
         "actions": [{"print": {}}],
     }

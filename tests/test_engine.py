@@ -18,8 +18,8 @@ from tests.conftest import Rows, eventually
 COLLECT: dict[str, Any] = {"collect": {}}
 
 
-def rule(sql: str, *actions: dict[str, Any], id: str = "r", **options: Any) -> dict[str, Any]:
-    return {"id": id, "sql": sql, "actions": list(actions or (COLLECT,)), "options": options}
+def rule(sql: str, *actions: dict[str, Any], rule_id: str = "r", **options: Any) -> dict[str, Any]:
+    return {"id": rule_id, "sql": sql, "actions": list(actions or (COLLECT,)), "options": options}
 
 
 async def running(engine: Engine, definition: dict[str, Any]) -> Any:
@@ -84,7 +84,7 @@ async def test_rules_are_chained_by_memory_topics(engine: Engine, collected: Row
             id="first",
         ),
     )
-    await running(engine, rule("SELECT t, meta(topic) AS topic FROM hot", id="second"))
+    await running(engine, rule("SELECT t, meta(topic) AS topic FROM hot", rule_id="second"))
     rows = [{"t": 60, "device": "a"}, {"t": 10, "device": "b"}, {"t": 70, "device": "c"}]
     await engine.push("demo", rows)
     await eventually(lambda: len(collected) == 2)
@@ -95,9 +95,9 @@ async def test_each_rule_has_its_own_function_instances_and_state(
     engine: Engine, collected: Rows
 ) -> None:
     sql = "SELECT accumulateWordCount(text, ' ') AS words FROM demo"
-    await running(engine, rule(sql, id="a"))
+    await running(engine, rule(sql, rule_id="a"))
     await engine.push("demo", [{"text": "one two"}])
-    await running(engine, rule(sql, id="b"))
+    await running(engine, rule(sql, rule_id="b"))
     await engine.push("demo", [{"text": "three"}])
     await eventually(lambda: len(collected) == 3)
     await engine.stop("a")
@@ -137,8 +137,8 @@ async def test_an_instance_export_is_shared_and_a_class_export_is_not(
     engine.plugins.register(PluginKind.FUNCTION, "isolated", Tally)
     engine.plugins.register(PluginKind.FUNCTION, "common", Tally())
     sql = "SELECT isolated(n) AS i, common(n) AS c FROM demo"
-    await running(engine, rule(sql, id="a"))
-    await running(engine, rule(sql, id="b"))
+    await running(engine, rule(sql, rule_id="a"))
+    await running(engine, rule(sql, rule_id="b"))
     await engine.push("demo", [{"n": 1}])
     await eventually(lambda: len(collected) == 2)
     assert sorted((row["i"], row["c"]) for row in collected) == [(1, 1), (1, 2)]
@@ -159,7 +159,7 @@ async def test_a_shared_sink_sees_the_configuration_of_the_rule_that_calls_it(
 
     engine.plugins.register(PluginKind.SINK, "label", Label())
     for name in ("a", "b"):
-        await running(engine, rule("SELECT n FROM demo", {"label": {"label": name}}, id=name))
+        await running(engine, rule("SELECT n FROM demo", {"label": {"label": name}}, rule_id=name))
     await engine.push("demo", [{"n": 1}])
     await eventually(lambda: len(seen) == 2)
     assert sorted(seen) == [("a", "a", [{"n": 1}]), ("b", "b", [{"n": 1}])]
@@ -206,9 +206,9 @@ async def test_a_template_without_its_field_loses_only_that_message(engine: Engi
     seen: list[str] = []
     engine.define_stream("out", type="memory", datasource="out/#")
     await running(
-        engine, rule("SELECT * FROM demo", {"memory": {"topic": "out/{{.d}}"}}, id="first")
+        engine, rule("SELECT * FROM demo", {"memory": {"topic": "out/{{.d}}"}}, rule_id="first")
     )
-    await running(engine, rule("SELECT meta(topic) AS t FROM out", {"nop": {}}, id="second"))
+    await running(engine, rule("SELECT meta(topic) AS t FROM out", {"nop": {}}, rule_id="second"))
     await engine.push("demo", [{"d": "a"}, {"x": 1}, {"d": "b"}])
     await engine.stop("first")
     await engine.stop("second")
@@ -226,7 +226,7 @@ async def test_a_failing_source_fails_its_rule_only(engine: Engine, collected: R
     engine.plugins.register(PluginKind.SOURCE, "broken", Broken)
     engine.define_stream("bad", type="broken")
     good = await running(engine, rule("SELECT n FROM demo"))
-    bad = await engine.start(rule("SELECT n FROM bad", id="bad"))
+    bad = await engine.start(rule("SELECT n FROM bad", rule_id="bad"))
     await bad.finished.wait()
     assert bad.status.state == "stopped by error"
     assert bad.status.message == "RuntimeError: boom"
@@ -297,8 +297,8 @@ async def test_a_shared_stream_has_one_source_for_all_rules(
 
     engine.plugins.register(PluginKind.SOURCE, "counted", Counted)
     engine.define_stream("s", type="counted", shared=True)
-    await engine.start(rule("SELECT x FROM s WHERE x > 0", id="a"))
-    await engine.start(rule("SELECT * FROM s WHERE y = 2", id="b"))
+    await engine.start(rule("SELECT x FROM s WHERE x > 0", rule_id="a"))
+    await engine.start(rule("SELECT * FROM s WHERE y = 2", rule_id="b"))
     await eventually(lambda: len(collected) == 2)
     assert opened == ["stream:s"]
     assert sorted(collected, key=len) == [{"x": 1}, {"x": 1, "y": 2}]
@@ -437,11 +437,16 @@ async def test_the_engine_leaves_no_task_and_no_signal_handler_behind(tmp_path: 
 
 
 async def test_an_error_in_the_block_stops_the_engine_at_once(tmp_path: Path) -> None:
-    with pytest.raises(LookupError):
-        async with Engine(tmp_path) as engine:
+    engine = Engine(tmp_path)
+
+    async def fail_inside() -> None:
+        async with engine:
             engine.define_stream("s", type="simulator", data=[{"n": 1}], interval=1)
             await running(engine, rule("SELECT n FROM s", {"nop": {}}))
             raise LookupError
+
+    with pytest.raises(LookupError):
+        await fail_inside()
     assert engine.rules["r"].status.state == "stopped"
 
 

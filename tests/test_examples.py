@@ -72,9 +72,7 @@ async def test_the_web_application_with_a_rule_inside() -> None:
     app = module.app
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(app=app), base_url="http://app"
-        ) as client,
+        httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://app") as client,
     ):
         await eventually(lambda: app.state.rule.status.state == "running")
         readings = [{"device": "a", "temperature": 60}, {"device": "b", "temperature": 20}]

@@ -204,6 +204,27 @@ async def test_a_schema_gives_integer_division_and_writes_the_star_out(
 
 
 @pytest.mark.parametrize(
+    ("sql", "rows"),
+    [
+        ("SELECT a, unnest(l) FROM demo", [{"a": 1, "unnest": 5}, {"a": 1, "unnest": 6}]),
+        ("SELECT unnest(l) AS e FROM demo WHERE a = 1", [{"e": 5}, {"e": 6}]),
+        ("SELECT *, unnest(o) FROM demo", [{"a": 8, "b": 1}, {"a": 1, "b": 2}]),
+        ("SELECT a AS b, unnest(o) FROM demo", [{"b": 1, "a": 8}, {"b": 1}]),
+        ("SELECT extract(m) FROM demo", [{"z": 0}]),
+        ("SELECT a, unnest(empty) FROM demo", []),
+        ("SELECT a, unnest(missing) FROM demo", []),
+    ],
+)
+async def test_unnest_makes_a_row_of_each_element(
+    engine: Engine, collected: Rows, sql: str, rows: Rows
+) -> None:
+    row = {"a": 1, "l": [5, 6], "o": [{"a": 8, "b": 1}, {"b": 2}], "m": {"z": 0}, "empty": []}
+    if "*" in sql:
+        row, rows = {"a": 1, "o": row["o"]}, [{**r, "o": row["o"]} for r in rows]
+    assert await results(engine, collected, sql, row) == rows
+
+
+@pytest.mark.parametrize(
     ("sql", "message"),
     [
         ("SELECT FROM demo", r"1:8: .*\n.*SELECT FROM demo\n +\^"),
@@ -215,6 +236,9 @@ async def test_a_schema_gives_integer_division_and_writes_the_star_out(
         ("SELECT abs('x') FROM demo", r"1:12: abs: x must be number, not string"),
         ("SELECT a, b AS a FROM demo", r"two fields of the result are named a"),
         ("SELECT a + b AS b, b + a AS a FROM demo WHERE x.y = 1 AND z IN ()", r"1:6\d: "),
+        ("SELECT unnest(a), unnest(b) AS c FROM demo", r"1:19: a query can unnest only one list"),
+        ("SELECT abs(unnest(a)) FROM demo", r"1:12: .* can only be an item of SELECT"),
+        ("SELECT a FROM demo WHERE unnest(a) = 1", r"1:26: .* can only be an item of SELECT"),
         ("SELECT c AS b, b AS c FROM demo", r"defined by itself"),
         ("SELECT a FROM demo JOIN other ON demo.a = other.a", r"joins are not supported yet"),
         ("SELECT count(*) FROM demo GROUP BY TUMBLINGWINDOW(ss, 1)", r"unknown function|windows"),

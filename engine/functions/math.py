@@ -10,8 +10,11 @@ import math
 import random
 from collections.abc import Callable
 from decimal import ROUND_DOWN, Context, Decimal
+from itertools import takewhile
+from typing import Any
 
 from engine.sql.functions import Number, same_as, scalar
+from engine.sql.text import to_text
 
 _LARGEST_EXPONENT = 308
 """The largest power of ten that a float holds."""
@@ -41,15 +44,15 @@ def sign(x: Number) -> int:
 
 
 @scalar("ceil", example="ceiling(1.2) = 2")
-def ceiling(x: Number) -> float:
+def ceiling(x: Number) -> float | None:
     """Return the smallest integral value that isn't less than x."""
-    return float(math.ceil(x))
+    return float(math.ceil(x)) if math.isfinite(x) else None
 
 
 @scalar(example="floor(1.8) = 1")
-def floor(x: Number) -> float:
+def floor(x: Number) -> float | None:
     """Return the largest integral value that isn't greater than x."""
-    return float(math.floor(x))
+    return float(math.floor(x)) if math.isfinite(x) else None
 
 
 @scalar(example="round(3.14159, 2) = 3.14")
@@ -60,11 +63,11 @@ def round_(x: Number, digits: Number = 0) -> float | None:
     """
     places = int(digits)
     if places > _LARGEST_EXPONENT:
-        return float(x)
+        return _finite(float, x)
     scale = 10.0**places
     scaled = abs(x) * scale
-    if not math.isfinite(scaled):  # that many digits change nothing
-        return float(x)
+    if not math.isfinite(scaled):  # so many digits change nothing
+        return _finite(float, x)
     whole = math.trunc(scaled)
     rounded = whole + (scaled - whole >= 0.5)
     if not rounded:
@@ -73,14 +76,14 @@ def round_(x: Number, digits: Number = 0) -> float | None:
 
 
 @scalar(example="trunc(-2.789, 2) = -2.78")
-def trunc(x: Number, digits: int) -> float:
+def trunc(x: Number, digits: int) -> float | None:
     """Return x cut off after a number of decimal digits.
 
     Negative digits set ones, tens and so on to zero.
     """
     places = int(digits)
-    if places > _LARGEST_EXPONENT:
-        return float(x)
+    if places > _LARGEST_EXPONENT or not math.isfinite(x):
+        return _finite(float, x)
     step = Decimal(1).scaleb(-max(places, -_LARGEST_EXPONENT - 1), _EXACT)
     return float(Decimal(repr(x)).quantize(step, ROUND_DOWN, _EXACT))
 
@@ -261,3 +264,47 @@ def bitxor(a: int, b: int) -> int:
 def bitnot(a: int) -> int:
     """Return a 64-bit integer with all bits changed, -a - 1."""
     return ~_int64(a)
+
+
+_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_BASES = range(2, len(_DIGITS) + 1)
+_LONGEST = 64
+"""Digits of the largest 64-bit number in the smallest base."""
+
+
+@scalar(example="conv('ff', 16, 2) = '11111111'")
+def conv(number: Any, from_base: int, to_base: int) -> str | None:
+    """Return a number written in one base as written in another one, in upper case.
+
+    The longest beginning that is a number in from_base counts, "0" if there is none. Numbers have
+    64 bits and no sign; a negative from_base takes them as signed, a negative to_base writes them
+    with a sign. The result is null for a base that isn't from 2 to 36.
+    """
+    source, target = int(from_base), int(to_base)
+    if abs(source) not in _BASES or abs(target) not in _BASES:
+        return None
+    value = _leading_number(to_text(number).strip(), abs(source))
+    if source < 0:
+        value = min(max(value, -(1 << 63)), (1 << 63) - 1)
+    value %= 1 << 64
+    if target < 0 and value >> 63:
+        return "-" + _digits((1 << 64) - value, -target)
+    return _digits(value, abs(target))
+
+
+def _leading_number(text: str, base: int) -> int:
+    """Return the number that a text begins with, 0 if there is none."""
+    valid = frozenset(_DIGITS[:base] + _DIGITS[:base].lower())
+    unsigned = text[1:] if text[:1] in ("+", "-") else text
+    digits = "".join(takewhile(valid.__contains__, unsigned)).lstrip("0")
+    if len(digits) > _LONGEST or (value := int(digits or "0", base)) >> 64:
+        raise ValueError("the number is beyond 64 bits")
+    return -value if text.startswith("-") else value
+
+
+def _digits(value: int, base: int) -> str:
+    digits = ""
+    while value:
+        value, digit = divmod(value, base)
+        digits = _DIGITS[digit] + digits
+    return digits or "0"

@@ -84,6 +84,7 @@ class Link:
         self._has_news = asyncio.Event()  # for the task that subscribes
         self._task: asyncio.Task[None] | None = None
         self._reported = ""
+        self._is_closing = False
 
     def __repr__(self) -> str:
         return f"Link({self.settings.server}, {self.state.value})"
@@ -112,6 +113,7 @@ class Link:
 
     async def close(self) -> None:
         """Disconnect and end all subscriptions; what they have not acknowledged comes again."""
+        self._is_closing = True
         closed = NotConnected(f"the link to {self.settings.server} is closed")
         for subscription in list(self._router.subscriptions):
             self._router.remove(subscription)
@@ -155,7 +157,7 @@ class Link:
             check_filter(pattern)
             if qos not in (0, 1, 2):
                 raise ConfigError(f"qos is 0, 1 or 2, not {qos!r}")
-        if self.state is LinkState.CLOSED:
+        if self._is_closing:
             raise NotConnected(f"the link to {self.settings.server} is closed")
         subscription = Subscription(
             self,
@@ -346,6 +348,8 @@ class Link:
         subscription.ready.set()
 
     def _deliver(self, connection: Connection, arrivals: Arrivals) -> None:
+        if self._is_closing:  # not acknowledged, so the broker keeps what it must
+            return
         self._router.route(arrivals)
         self._connection = connection
         self._control_reading()

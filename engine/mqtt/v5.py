@@ -15,6 +15,7 @@ from engine.errors import EngineError, NotConnected
 from engine.mqtt.arrivals import Arrivals
 from engine.mqtt.connection import Connection, Deliver, Filter, Reading
 from engine.mqtt.inbox import Inbox, Session
+from engine.mqtt.keepalive import KeepAlive
 from engine.mqtt.outbox import PUBREL, Delivery, Outbox, PacketIds
 from engine.mqtt.outgoing import Messages, Writer, chunk_size
 from engine.mqtt.reasons import (
@@ -32,7 +33,6 @@ from engine.mqtt.settings import LinkSettings
 _log = logging.getLogger("engine.mqtt")
 _HIGH_WATER = 1024 * 1024  # bytes that wait for the socket before a publisher has to wait too
 _GOODBYE = 1.0  # seconds for the last bytes to leave
-_PING_EVERY = 0.75  # of the keep-alive interval
 _PINGREQ = b"\xc0\x00"
 _PUBCOMP = b"\x70\x02"
 _V3_CONNACK = b"\x20\x02"
@@ -98,8 +98,7 @@ class V5Connection(asyncio.Protocol, Connection):
         self._lost: asyncio.Future[EngineError] = loop.create_future()
         self._why: EngineError | None = None
         self._drained: asyncio.Future[None] | None = None
-        self._ping: asyncio.TimerHandle | None = None
-        self._has_heard = True
+        self._keep_alive = KeepAlive(self._ping, self._on_silence)
         self._wanted = Reading.ALL
         self._is_reading = True
 
@@ -124,7 +123,7 @@ class V5Connection(asyncio.Protocol, Connection):
         self._write(packet.write())
 
     def data_received(self, data: bytes) -> None:
-        self._has_heard = True
+        self._keep_alive.has_heard = True
         if self._why:
             return
         if not self._is_accepted and data.startswith(_V3_CONNACK):
@@ -166,8 +165,7 @@ class V5Connection(asyncio.Protocol, Connection):
         elif why is None:
             why = NotConnected(f"{server} closed the connection{f': {exc}' if exc else ''}")
         self._why = why
-        if self._ping:
-            self._ping.cancel()
+        self._keep_alive.stop()
         if self._is_accepted:
             self._session.pause()
             self._session.outgoing = self._outbox.interrupt(why.message)
@@ -224,7 +222,8 @@ class V5Connection(asyncio.Protocol, Connection):
         self._outbox = Outbox(self._ids, self._writer, packet.receive_max)
         self._replies.append(self._outbox.resume(self._session.outgoing))
         self.accepted.set_result(None)
-        self._start_pings()
+        asked = packet.server_keep_alive
+        self._keep_alive.start(self._settings.keep_alive if asked is None else asked)
 
     def _refuse(self, code: int, text: str | None = None) -> None:
         self._why = connect_refused(self._settings.server, code, text)
@@ -367,26 +366,18 @@ class V5Connection(asyncio.Protocol, Connection):
         if wanted == self._is_reading:
             return
         self._is_reading = wanted
+        self._keep_alive.listen(wanted)
         if wanted:
             self._transport.resume_reading()
         else:
-            self._has_heard = True  # what the broker says meanwhile can't be heard
             self._transport.pause_reading()
 
-    def _start_pings(self) -> None:
-        asked = self._limits.server_keep_alive
-        interval = self._settings.keep_alive if asked is None else asked
-        if interval:
-            self._ping = self._loop.call_later(interval * _PING_EVERY, self._tick, interval)
-
-    def _tick(self, interval: float) -> None:
-        if not self._has_heard:
-            self._why = NotConnected(f"{self._settings.server} has fallen silent")
-            self.abort()
-            return
-        self._has_heard = not self._is_reading
+    def _ping(self) -> None:
         self._write(_PINGREQ)
-        self._ping = self._loop.call_later(interval * _PING_EVERY, self._tick, interval)
+
+    def _on_silence(self) -> None:
+        self._why = NotConnected(f"{self._settings.server} has fallen silent")
+        self.abort()
 
     def _give_up(self, error: Exception) -> None:
         """Leave a broker that doesn't speak MQTT 5."""

@@ -31,6 +31,8 @@ class RuleMetrics:
     """
 
     received: int = 0
+    surplus: int = 0
+    """Results beyond the first of a row: what ``unnest`` adds to the account."""
     delivered: int = 0
     filtered: int = 0
     queued: int = 0
@@ -58,6 +60,7 @@ class RuleMetrics:
         """Return the account of all rows that came in."""
         return Balance(
             received=self.received,
+            surplus=self.surplus,
             delivered=self.delivered,
             filtered=self.filtered,
             dropped=self.dropped.total(),
@@ -68,9 +71,10 @@ class RuleMetrics:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """in = out + filtered + dropped + errors + pending, in rows."""
+    """in (+ surplus) = out + filtered + dropped + errors + pending, in rows."""
 
     received: int
+    surplus: int
     delivered: int
     filtered: int
     dropped: int
@@ -80,12 +84,13 @@ class Balance:
     @property
     def holds(self) -> bool:
         """Whether every row is accounted for."""
-        return self.received == (
+        return self.received + self.surplus == (
             self.delivered + self.filtered + self.dropped + self.errors + self.pending
         )
 
     def __str__(self) -> str:
+        surplus = f" + unnested {self.surplus}" if self.surplus else ""
         return (
-            f"in {self.received} = out {self.delivered} + filtered {self.filtered} + "
+            f"in {self.received}{surplus} = out {self.delivered} + filtered {self.filtered} + "
             f"dropped {self.dropped} + errors {self.errors} + pending {self.pending}"
         )

@@ -245,7 +245,8 @@ class Rule:
         for _, failure in arrival.failures:
             metrics.error("decode", failure.message.partition(":")[0])
         passed = len(result) - (failed if self.definition.options.send_error else 0)
-        metrics.filtered += len(arrival.frame) - passed - failed
+        metrics.surplus += result.surplus
+        metrics.filtered += len(arrival.frame) + result.surplus - passed - failed
         if failed:
             self._note_error("query", result.errors[-1].message)
         if arrival.failures:

@@ -82,7 +82,10 @@ class _Analyser:
         node: Operator = self._scan(expressions)
         if condition is not None:
             node = Filter(node, condition)
-        return Plan(self._source.text, Project(node, items, self._select.limit))
+        for key in self._select.order_by:  # orders nothing without a window, but must make sense
+            self._bind(key.expr, self._any_alias)
+        unnested = self._unnested(items)
+        return Plan(self._source.text, Project(node, items, self._select.limit, unnested))
 
     # -- the stream ----------------------------------------------------------------------------
 
@@ -102,7 +105,6 @@ class _Analyser:
             self._fail(select.window, "windows are not supported yet")
         for clause, nodes in (
             ("GROUP BY", select.group_by),
-            ("ORDER BY", select.order_by),
             ("HAVING", (select.having,) if select.having else ()),
         ):
             if nodes:
@@ -175,6 +177,24 @@ class _Analyser:
             name = item.expr.name.lower()
         bound = self._bind(item.expr, visible)
         return Item(expr=bound, name=name, alias=item.alias, invisible=item.invisible, at=item.at)
+
+    def _unnested(self, items: tuple[Item, ...]) -> int | None:
+        """Return the index of the item that gives several rows, None without one."""
+        found = [index for index, item in enumerate(items) if self._returns_rows(item.expr)]
+        if len(found) > 1:
+            self._fail(items[found[1]], "a query can unnest only one list")
+        expressions: list[Node] = [item.expr for item in items]
+        if self._select.where is not None:
+            expressions.append(self._select.where)
+        for index, expression in enumerate(expressions):
+            for node in walk(expression):
+                if self._returns_rows(node) and not (index in found and node is expression):
+                    self._fail(node, "a function that gives rows can only be an item of SELECT")
+        return found[0] if found else None
+
+    def _returns_rows(self, node: Node) -> bool:
+        spec = self._functions.get(node.name) if isinstance(node, Call) else None
+        return spec is not None and spec.returns_rows
 
     def _check_cycles(self, items: tuple[Item, ...]) -> None:
         state: dict[int, bool] = {}

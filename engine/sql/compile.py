@@ -20,7 +20,7 @@ from engine.sql.expression import CallSite, Columns, ExpressionCompiler
 from engine.sql.functions import FunctionRegistry
 from engine.sql.infer import StaticKinds
 from engine.sql.kinds import Kind
-from engine.sql.plan import Plan
+from engine.sql.plan import Plan, Project
 from engine.sql.walk import walk
 
 _LARGEST_PLAIN = 1e21
@@ -142,7 +142,7 @@ class Compiler:
         elif self._plan.root.is_identity and not self._options.send_meta_to_sink:
             output = ["emit(r)"]
         else:
-            output = list(_Projection(self._plan.root.items, expressions, self._options).lines())
+            output = list(_Projection(self._plan.root, expressions, self._options).lines())
         yield from (f"a{index} = PENDING" for index in sorted(expressions.lazy_aliases))
         if test is None:
             yield from output
@@ -155,9 +155,10 @@ class _Projection:
     """The statements that build one result row."""
 
     def __init__(
-        self, items: Sequence[Item], expressions: ExpressionCompiler, options: QueryOptions
+        self, project: Project, expressions: ExpressionCompiler, options: QueryOptions
     ) -> None:
-        self._items = items
+        self._items = project.items
+        self._unnested = project.unnested
         self._expressions = expressions
         self._options = options
         self._setup: list[str] = []
@@ -165,7 +166,9 @@ class _Projection:
 
     def lines(self) -> Iterator[str]:
         for index, item in enumerate(self._items):
-            if isinstance(item.expr, Star):
+            if index == self._unnested:
+                self._setup.append(f"u = {self._expressions.item(index).text}")
+            elif isinstance(item.expr, Star):
                 self._entries.append(_Entry("", self._expressions.value(item.expr).text))
             elif item.invisible:
                 self._invisible(index, item)
@@ -176,17 +179,35 @@ class _Projection:
             self._entries.append(_Entry(self._expressions.constant("__meta"), text))
         yield from self._setup
         tests = [entry.absent for entry in self._entries if entry.absent]
+        if self._unnested is not None:
+            yield from self._rows_of(self._items[self._unnested])
+            return
         complete = f"emit({{{', '.join(entry.display for entry in self._entries)}}})"
         if not tests:
             yield complete
             return
         yield f"if {' or '.join(tests)}:"
-        yield "    d = {}"
-        for entry in self._entries:
-            yield from _indented(entry.statements(self._has_star), 1)
+        yield from _indented(self._piecewise(), 1)
         yield "    emit(d)"
         yield "else:"
         yield f"    {complete}"
+
+    def _piecewise(self) -> Iterator[str]:
+        yield "d = {}"
+        for entry in self._entries:
+            yield from entry.statements(self._has_star)
+
+    def _rows_of(self, item: Item) -> Iterator[str]:
+        """One row for each element: an object's fields beside the others, else one field."""
+        name = self._expressions.constant(item.name)
+        aliases = self._expressions.constant(
+            frozenset(other.alias for other in self._items if other.alias and other is not item)
+        )
+        yield from self._piecewise()
+        yield "if u:"
+        yield "    surplus.append(len(u) - 1)"
+        yield "for e in u or ():"
+        yield f"    emit(spread(d, e, {name}, {aliases}))"
 
     @property
     def _has_star(self) -> bool:
@@ -270,14 +291,29 @@ def _without(row: Row, names: frozenset[str]) -> Row:
     return {name: value for name, value in row.items() if name not in names}
 
 
+def _spread(row: Row, element: Any, name: str, aliases: frozenset[str]) -> Row:
+    """Return a row with an unnested element; its fields replace columns, but no aliases."""
+    if not isinstance(element, dict):
+        return {**row, name: element}
+    return {**row, **{key: value for key, value in element.items() if key not in aliases}}
+
+
 class _Pending:
     """Stands for an alias that hasn't been computed for the row yet."""
 
 
 _SUPPORT: dict[str, Any] = {
-    "__builtins__": {"Exception": Exception, "float": float, "abs": abs, "type": type, "zip": zip},
+    "__builtins__": {
+        "Exception": Exception,
+        "float": float,
+        "abs": abs,
+        "len": len,
+        "type": type,
+        "zip": zip,
+    },
     "UNSET": UNSET,
     "PENDING": _Pending(),
     "plain": _plain,
     "without": _without,
+    "spread": _spread,
 }

@@ -17,7 +17,7 @@ from typing import Any
 from engine.errors import RowError
 from engine.sql.kinds import Kind, kind_of
 
-_CATEGORIES = ("math", "text", "misc")
+_CATEGORIES = ("math", "text", "misc", "rows")
 """Modules of ``engine.functions``; importing one fills the registry."""
 
 
@@ -108,6 +108,8 @@ class FunctionSpec:
     aliases: tuple[str, ...] = ()
     wants_context: bool = False
     stateless: bool = True
+    returns_rows: bool = False
+    """A set-returning function: its result is a list, and each element makes a row."""
     make: Callable[[], Any] | None = None
     validate: Callable[[Sequence[object]], None] | None = None
 
@@ -213,6 +215,7 @@ def scalar(
     inline: str = "",
     may_be_null: bool = False,
     validate: Callable[[Sequence[object]], None] | None = None,
+    returns_rows: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare a built-in function of the values of one row.
 
@@ -240,6 +243,7 @@ def scalar(
                 aliases=aliases,
                 wants_context=wants_context,
                 validate=validate,
+                returns_rows=returns_rows,
             )
         )
         return function

@@ -8,7 +8,6 @@ not defined raises ``RowError``.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -16,6 +15,7 @@ from typing import Any
 
 from engine.errors import RowError
 from engine.sql.kinds import kind_of
+from engine.sql.like import LikePattern
 
 _INT64 = 1 << 63
 _NUMERIC = frozenset({int, float})
@@ -203,22 +203,9 @@ def within(value: Any, items: Any, negate: bool = False) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def like_pattern(pattern: str) -> re.Pattern[str]:
-    r"""Return a LIKE pattern as a regular expression to be matched in full.
-
-    ``%`` is any text, ``_`` any character, ``\`` takes the next character as it is; everything
-    else stands for itself (language specification, 8.2, item 20).
-    """
-    parts: list[str] = []
-    characters = iter(pattern)
-    for character in characters:
-        if character == "\\":
-            parts.append(re.escape(next(characters, "\\")))
-        elif character == "%":
-            parts.append(".*")
-        else:
-            parts.append("." if character == "_" else re.escape(character))
-    return re.compile("".join(parts), re.DOTALL)
+def like_pattern(pattern: str) -> LikePattern:
+    """Return a LIKE pattern ready to be matched in full."""
+    return LikePattern(pattern)
 
 
 def like(value: Any, pattern: Any, negate: bool = False) -> bool:

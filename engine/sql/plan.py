@@ -33,6 +33,8 @@ class Project(msgspec.Struct, frozen=True, tag=True):
     input: Operator
     items: tuple[Item, ...]
     limit: int | None = None
+    unnested: int | None = None
+    """The item whose elements make a row each."""
 
     @property
     def is_identity(self) -> bool:

@@ -22,14 +22,20 @@ class Result:
     """What a query made of one frame.
 
     ``rows`` are the results, or ``payloads`` the messages of the rows that passed, unchanged, where
-    the query only filters. ``errors`` are the errors of single rows.
+    the query only filters. ``errors`` are the errors of single rows, ``surplus`` counts the results
+    beyond the first of a row (``unnest``).
     """
 
-    __slots__ = ("errors", "payloads", "rows")
+    __slots__ = ("errors", "payloads", "rows", "surplus")
 
     def __init__(
-        self, rows: list[Row] | None, errors: list[RowError], payloads: list[bytes] | None = None
+        self,
+        rows: list[Row] | None,
+        errors: list[RowError],
+        payloads: list[bytes] | None = None,
+        surplus: int = 0,
     ) -> None:
+        self.surplus = surplus
         self.rows = rows
         self.payloads = payloads
         self.errors = errors
@@ -63,6 +69,7 @@ class Query:
         self._keys = metadata_keys(plan, options)
         self._forwards = forwards_payloads
         self._bindings = _Bindings(bind)
+        self._surplus: list[int] = []
         self._emits_nothing = plan.root.limit == 0
         self._variants: dict[tuple[bool, bool], _Variant] = {}
         self.primary = self._variant(layout.whole, forwards_payloads)
@@ -88,7 +95,9 @@ class Query:
             out = []
             for values in zip(frame.rows, *columns, strict=True):
                 variant.one(*values, out.append, errors)
-        return Result(None, errors, out) if forwards else Result(out, errors)
+        surplus = sum(self._surplus)
+        self._surplus.clear()
+        return Result(None, errors, out) if forwards else Result(out, errors, None, surplus)
 
     def _variant(self, whole: bool, forwards: bool) -> _Variant:
         """Return the functions for dicts (``whole``) or Structs, made when first needed."""
@@ -108,11 +117,12 @@ class Query:
         names = self._bindings.names
         careful = compiler.one()
         fail = _reporting(self._options.send_error)
-        one = careful.define("one", fail=fail, **names(careful))
+        one = careful.define("one", fail=fail, surplus=self._surplus, **names(careful))
         if whole or has_state(self._plan, self._functions):
             return _Variant(one, None, (careful,))
         fast = compiler.loop()
-        return _Variant(one, fast.define("loop", one=one, **names(fast)), (careful, fast))
+        loop = fast.define("loop", one=one, surplus=self._surplus, **names(fast))
+        return _Variant(one, loop, (careful, fast))
 
     def _metadata(self, frame: Frame, key: str) -> Sequence[Any]:
         if key:

@@ -106,12 +106,17 @@ def read_cases(path: Path) -> Iterator[Case]:
             if not line.strip():
                 continue
             try:
-                yield _case(line)
+                yield case_from(line)
             except (msgspec.MsgspecError, ValueError) as error:
                 raise ValueError(f"{path}:{number}: {error}") from None
 
 
-def _case(line: str) -> Case:
+def case_from(line: str) -> Case:
+    """Return the case that a line of a file holds.
+
+    Raises:
+        msgspec.MsgspecError: it isn't one.
+    """
     case = msgspec.json.decode(line, type=Case)
     # msgspec reads integers beyond 64 bits as floats; what is expected stays exact
     return msgspec.structs.replace(case, expect=expectation(json.loads(line)["expect"]))

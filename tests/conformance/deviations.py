@@ -152,6 +152,13 @@ async def _accepted(trial: Trial) -> list[str]:
     return _unfinished(trial.outcome)
 
 
+async def _computes(trial: Trial) -> list[str]:
+    """The reference refuses it; we run it, and it gives rows that aren't errors."""
+    rows = trial.outcome.rows
+    problems = await _accepted(trial)
+    return problems or ([] if rows and not all(map(is_error, rows)) else ["it gives no row"])
+
+
 async def _refused(trial: Trial) -> list[str]:
     """The reference runs it; we refuse it before anything runs."""
     return [] if trial.outcome.refused is not None else ["it isn't refused"]
@@ -219,6 +226,7 @@ async def _runs(trial: Trial) -> list[str]:
 
 RULES: dict[str, Rule] = {
     "accepted": _accepted,
+    "computes": _computes,
     "refused": _refused,
     "survives": _survives,
     "succeeds": _succeeds,

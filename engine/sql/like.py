@@ -1,0 +1,106 @@
+r"""LIKE patterns, matched in time that no pattern can blow up.
+
+``%`` is any text, ``_`` any character, ``\`` takes the next character as it is; everything else
+stands for itself (language specification, 8.2, item 20). Between two ``%`` the first place that
+fits is as good as any other, so a match never goes back.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Protocol
+
+_MOST_STEPS = 1 << 27
+"""Comparisons that one search for a segment with ``_`` may need; about a second."""
+
+
+class _Segment(Protocol):
+    """What stands between two ``%``; it always takes the same number of characters."""
+
+    length: int
+
+    def fits(self, text: str, position: int) -> bool: ...
+
+    def find(self, text: str, start: int, end: int) -> int: ...
+
+
+class _Literal:
+    def __init__(self, literal: str) -> None:
+        self.length = len(literal)
+        self._literal = literal
+
+    def fits(self, text: str, position: int) -> bool:
+        return text.startswith(self._literal, position)
+
+    def find(self, text: str, start: int, end: int) -> int:
+        return text.find(self._literal, start, end)
+
+
+class _Wild:
+    """A segment with ``_`` in it, given as a regular expression without repetitions."""
+
+    def __init__(self, expression: str, length: int) -> None:
+        self.length = length
+        self._expression = re.compile(expression, re.DOTALL)
+
+    def fits(self, text: str, position: int) -> bool:
+        return self._expression.match(text, position) is not None
+
+    def find(self, text: str, start: int, end: int) -> int:
+        if (end - start) * self.length > _MOST_STEPS:
+            raise ValueError("the text is too long for a LIKE pattern with so many characters")
+        found = self._expression.search(text, start, end)
+        return -1 if found is None else found.start()
+
+
+class LikePattern:
+    """A LIKE pattern, ready to be matched."""
+
+    def __init__(self, pattern: str) -> None:
+        self._first, *rest = _segments(pattern)
+        self._last = rest.pop() if rest else None
+        self._middle = rest
+        self._shortest = self._first.length + sum(segment.length for segment in rest)
+        self._shortest += self._last.length if self._last else 0
+
+    def fullmatch(self, text: str) -> bool | None:
+        """Return True if the whole text matches, else None."""
+        length = len(text)
+        if length < self._shortest or not self._first.fits(text, 0):
+            return None
+        if self._last is None:
+            return True if length == self._shortest else None
+        end = length - self._last.length
+        if not self._last.fits(text, end):
+            return None
+        position = self._first.length
+        for segment in self._middle:
+            position = segment.find(text, position, end)
+            if position < 0:
+                return None
+            position += segment.length
+        return True
+
+
+def _segments(pattern: str) -> Iterator[_Segment]:
+    """Yield the parts between the ``%``; the first and the last may be empty."""
+    segment: list[str | None] = []  # None for any character
+    characters = iter(pattern)
+    for character in characters:
+        if character == "%":
+            yield _segment(segment)
+            segment = []
+        elif character == "_":
+            segment.append(None)
+        else:
+            segment.append(next(characters, "\\") if character == "\\" else character)
+    yield _segment(segment)
+
+
+def _segment(characters: list[str | None]) -> _Segment:
+    literal = "".join(character or "" for character in characters)
+    if len(literal) == len(characters):
+        return _Literal(literal)
+    expression = "".join("." if c is None else re.escape(c) for c in characters)
+    return _Wild(expression, len(characters))
