@@ -81,7 +81,7 @@ async def test_rules_are_chained_by_memory_topics(engine: Engine, collected: Row
         rule(
             "SELECT * FROM demo WHERE t > 50",
             {"memory": {"topic": "hot/{{.device}}", "sendSingle": True}},
-            id="first",
+            rule_id="first",
         ),
     )
     await running(engine, rule("SELECT t, meta(topic) AS topic FROM hot", rule_id="second"))

@@ -59,19 +59,19 @@ def numbytes(value: Any) -> int:
 @scalar(example="lower('ABC') = 'abc'")
 def lower(text: Any) -> str:
     """Return a text in lower case, character by character."""
-    text = to_text(text)
-    if text.isascii():
-        return text.lower()
-    return "".join(character.lower()[0] for character in text)
+    whole = to_text(text)
+    if whole.isascii():
+        return whole.lower()
+    return "".join(character.lower()[0] for character in whole)
 
 
 @scalar(example="upper('abc') = 'ABC'")
 def upper(text: Any) -> str:
     """Return a text in upper case; a character without a single capital stays as it is."""
-    text = to_text(text)
-    if text.isascii():
-        return text.upper()
-    capitals = ((character, character.upper()) for character in text)
+    whole = to_text(text)
+    if whole.isascii():
+        return whole.upper()
+    capitals = ((character, character.upper()) for character in whole)
     return "".join(capital if len(capital) == 1 else character for character, capital in capitals)
 
 
@@ -156,20 +156,20 @@ def indexof(text: Any, part: Any) -> int:
 @scalar(example="replace('a-b-c', '-', '+') = 'a+b+c'")
 def replace(text: Any, part: Any, replacement: Any) -> str:
     """Return a text with each occurrence of a part of it replaced."""
-    text, part, replacement = to_text(text), to_text(part), to_text(replacement)
-    if not part:
-        return text
-    growth = len(replacement) - len(part)
-    if growth > 0:
-        _bounded(len(text) + text.count(part) * growth)
-    return text.replace(part, replacement)
+    whole, old, new = to_text(text), to_text(part), to_text(replacement)
+    if not old:
+        return whole
+    if len(new) > len(old):
+        _bounded(len(whole) + whole.count(old) * (len(new) - len(old)))
+    return whole.replace(old, new)
 
 
 def _check_bounds(arguments: Sequence[object]) -> None:
-    start, end = (*arguments, ...)[1:3]
-    if isinstance(start, (int, float)) and start < 0:
+    start, end = [*arguments, ...][1:3]
+    first = start if isinstance(start, (int, float)) else 0
+    if first < 0:
         raise ConfigError("start must not be negative", hint="positions count from 0")
-    if isinstance(end, (int, float)) and (end < 0 or (start is not ... and end < start)):
+    if isinstance(end, (int, float)) and end < first:
         raise ConfigError("end must not be less than start", hint="end is a position, not a length")
 
 
@@ -191,11 +191,11 @@ def mid(text: Any, start: int, length: int | None = None) -> str:
 
     As in MySQL the first character is number 1; a negative start counts from the end.
     """
-    text, first = to_text(text), int(start)
-    index = first - 1 if first > 0 else len(text) + first
+    whole, first = to_text(text), int(start)
+    index = first - 1 if first > 0 else len(whole) + first
     if first == 0 or index < 0:
         return ""
-    return text[index:] if length is None else text[index : index + max(int(length), 0)]
+    return whole[index:] if length is None else whole[index : index + max(int(length), 0)]
 
 
 @scalar(example="split_value('a/b/c', '/', -1) = 'c'")
@@ -205,8 +205,8 @@ def split_value(text: Any, separator: Any, index: int) -> str | None:
     An index from 0 counts from the start, a negative one from the end; an empty separator splits
     into characters.
     """
-    text, separator, number = to_text(text), to_text(separator), int(index)
-    parts = text.split(separator) if separator else text
+    whole, between, number = to_text(text), to_text(separator), int(index)
+    parts = whole.split(between) if between else whole
     return parts[number] if -len(parts) <= number < len(parts) else None
 
 

@@ -1,4 +1,4 @@
-"""Patterns such as ``yyyy-MM-dd HH:mm:ss.SSS``: writing and reading times (catalogue, 19 and 21.30).
+"""Patterns such as ``yyyy-MM-dd HH:mm:ss.SSS``: writing and reading times (catalogue, section 19).
 
 A pattern is read once, from left to right, into parts; literal text is never looked at again.
 """
@@ -19,7 +19,7 @@ MONTHS = (
 )
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
-_LETTERS = frozenset("yYGMdEHhamsSzZX")
+_LETTERS = frozenset("yYMdEHhmsSzZX")
 _MOST_FRACTION_DIGITS = 9
 _CENTURY_CHANGE = 69  # two-digit years from here on are in the 20th century, as in C
 
@@ -102,6 +102,9 @@ def _parts(pattern: str) -> Iterator[_Part]:
         elif character == "'":
             text, index = _quoted(pattern, index + 1)
             yield _literal(text)
+        elif character in _SINGLE:
+            yield _SINGLE[character]
+            index += 1
         elif character in _LETTERS:
             while index < len(pattern) and pattern[index] == character:
                 index += 1
@@ -145,22 +148,10 @@ def _token(letter: str, count: int, *, dotted: bool) -> _Part:
             rf"{re.escape(dot)}\d{{{count}}}",
             "fraction",
         )
-    if letter in "Ga":
-        return _era(count) if letter == "G" else _repeated_half(count)
     part = _TOKENS.get((letter.lower() if letter in "yY" else letter) * count)
     if part is None:
         raise ValueError(f"the pattern letter {letter} can't stand {count} times in a row")
     return part
-
-
-def _era(count: int) -> _Part:
-    text = "AD" * count
-    return _Part(lambda moment: text, text)
-
-
-def _repeated_half(count: int) -> _Part:
-    read = "[Aa][Mm]|[Pp][Mm]"
-    return _Part(lambda moment: _half(moment) * count, read, "half" if count == 1 else "halves")
 
 
 def _half(moment: datetime) -> str:
@@ -226,6 +217,11 @@ _TOKENS: dict[str, _Part] = {
         lambda moment: f"{_offset(moment)[:3]}:{_offset(moment)[3:]}", r"Z|[+-]\d{2}:\d{2}", "zone"
     ),
 }
+_SINGLE = {
+    "G": _Part(lambda moment: "AD", "AD"),
+    "a": _Part(_half, "(?i:am|pm)", "half"),
+}
+"""Letters that stand for themselves however many there are in a row."""
 
 
 def _assembled(told: dict[str, str]) -> datetime:

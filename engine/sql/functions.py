@@ -17,7 +17,7 @@ from typing import Any
 from engine.errors import RowError
 from engine.sql.kinds import Kind, kind_of
 
-_CATEGORIES = ("math", "text", "misc", "rows")
+_CATEGORIES = ("math", "text", "misc", "rows", "transform", "hashing", "conditional")
 """Modules of ``engine.functions``; importing one fills the registry."""
 
 
