@@ -9,7 +9,7 @@ anything.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -19,7 +19,7 @@ from engine.sql.kinds import Kind
 
 _SLOT_TYPES: dict[Kind, Any] = {
     Kind.NUMBER: int | float | None | UnsetType,
-    Kind.BIGINT: int | None | UnsetType,
+    Kind.BIGINT: Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)] | None | UnsetType,
     Kind.FLOAT: float | None | UnsetType,
     Kind.STRING: str | None | UnsetType,
     Kind.BOOLEAN: bool | None | UnsetType,

@@ -114,7 +114,7 @@ async def test_a_null_expression_is_left_out(
 
 @pytest.mark.parametrize(
     "expression",
-    ["i + s", "i > s", "i / 0", "i % 0", "i + b", "s -> x", "s[0]", "b AND i", "abs(s)"],
+    ["i + s", "i > s", "i / 0", "i % 0", "i + b", "s[0]", "b AND i", "abs(s)", "l -> x"],
 )
 async def test_a_value_that_does_not_fit_fails_its_row_alone(
     engine: Engine, collected: Rows, expression: str

@@ -294,7 +294,8 @@ class V5Connection(asyncio.Protocol, Connection):
 
     @property
     def _is_open(self) -> bool:
-        return self._why is None and self._transport is not None
+        transport = self._transport
+        return self._why is None and transport is not None and not transport.is_closing()
 
     def _check(self, messages: Messages) -> None:
         """Refuse what the broker said that it doesn't offer."""

@@ -10,8 +10,10 @@ from typing import Any, Protocol
 from engine.api import CURRENT_USE, Config, Context, Function, Sink, Use
 from engine.catalog import Catalog, Stream
 from engine.clock import Clock
+from engine.codec import decoder
 from engine.config.rule import ActionDef, RuleDef
 from engine.errors import ConfigError, PluginError, Position, SqlError
+from engine.layout import Layout
 from engine.registry import Plugin, PluginKind, PluginRegistry
 from engine.run.context import PluginContext
 from engine.run.properties import Properties, SinkOptions
@@ -145,6 +147,7 @@ class Builder:
         instance = plugin.instance()
         ctx = self._context(owner, f"source[{stream.name}]", 0, report)
         with _blaming(f"source {plugin.name} of {stream.kind} {stream.name}", stream.at):
+            decoder(stream.options.format, Layout(), stream.schema)
             _bind_use(plugin, instance, config, ctx)
         return SourceRunner(stream, instance, config, ctx, self._clock)
 

@@ -6,7 +6,7 @@ Name resolution follows the language specification, section 1.6, with the correc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from engine.errors import ConfigError
@@ -71,8 +71,8 @@ class _Analyser:
 
     def plan(self) -> Plan:
         self._refuse_unsupported()
+        self._check_cycles()
         items = tuple(self._bind_item(index, item) for index, item in enumerate(self._items))
-        self._check_cycles(items)
         self._check_duplicates(items)
         where = self._select.where
         condition = None if where is None else self._bind(where, self._any_alias)
@@ -196,21 +196,24 @@ class _Analyser:
         spec = self._functions.get(node.name) if isinstance(node, Call) else None
         return spec is not None and spec.returns_rows
 
-    def _check_cycles(self, items: tuple[Item, ...]) -> None:
+    def _check_cycles(self) -> None:
+        """Refuse aliases that are defined by each other, whichever of them is visible where."""
         state: dict[int, bool] = {}
 
         def visit(index: int) -> None:
             if state.get(index) is False:
-                self._fail(items[index], f"alias {items[index].alias} is defined by itself")
+                item = self._items[index]
+                self._fail(item, f"alias {item.alias} is defined by itself")
             if index in state:
                 return
             state[index] = False
-            for node in walk(items[index].expr):
-                if isinstance(node, Alias):
-                    visit(node.index)
+            for name in _unqualified_names(self._items[index].expr):
+                place = self._any_alias(name)
+                if place is not None and place != index:
+                    visit(place)
             state[index] = True
 
-        for index in range(len(items)):
+        for index in range(len(self._items)):
             visit(index)
 
     def _check_duplicates(self, items: tuple[Item, ...]) -> None:
@@ -335,3 +338,12 @@ class _Analyser:
     def _fail(self, node: Node, message: str, hint: str = "") -> NoReturn:
         at = node.at or next((child.at for child in children(node) if child.at), None)
         raise self._source.error(message, at, hint)
+
+
+def _unqualified_names(node: Node) -> Iterator[str]:
+    """Yield the names in an expression that may mean an alias; keys of metadata don't."""
+    if isinstance(node, Column) and not node.stream:
+        yield node.name
+    if not (isinstance(node, Call) and node.name.lower() in _META_FUNCTIONS):
+        for child in children(node):
+            yield from _unqualified_names(child)

@@ -159,6 +159,7 @@ class _Projection:
     ) -> None:
         self._items = project.items
         self._unnested = project.unnested
+        self._limit = project.limit
         self._expressions = expressions
         self._options = options
         self._setup: list[str] = []
@@ -167,7 +168,8 @@ class _Projection:
     def lines(self) -> Iterator[str]:
         for index, item in enumerate(self._items):
             if index == self._unnested:
-                self._setup.append(f"u = {self._expressions.item(index).text}")
+                cut = "" if self._limit is None else f"[:{self._limit:d}]"
+                self._setup.append(f"u = ({self._expressions.item(index).text} or ()){cut}")
             elif isinstance(item.expr, Star):
                 self._entries.append(_Entry("", self._expressions.value(item.expr).text))
             elif item.invisible:
@@ -206,7 +208,7 @@ class _Projection:
         yield from self._piecewise()
         yield "if u:"
         yield "    surplus.append(len(u) - 1)"
-        yield "for e in u or ():"
+        yield "for e in u:"
         yield f"    emit(spread(d, e, {name}, {aliases}))"
 
     @property
@@ -291,6 +293,15 @@ def _without(row: Row, names: frozenset[str]) -> Row:
     return {name: value for name, value in row.items() if name not in names}
 
 
+def _replaced(row: Row, values: Row) -> Row:
+    """Return a row with other values for some columns; a null result leaves the column out."""
+    replaced = {**row, **values}
+    for name, value in values.items():
+        if value is None:
+            del replaced[name]
+    return replaced
+
+
 def _spread(row: Row, element: Any, name: str, aliases: frozenset[str]) -> Row:
     """Return a row with an unnested element; its fields replace columns, but no aliases."""
     if not isinstance(element, dict):
@@ -316,4 +327,5 @@ _SUPPORT: dict[str, Any] = {
     "plain": _plain,
     "without": _without,
     "spread": _spread,
+    "replaced": _replaced,
 }

@@ -348,7 +348,7 @@ class ExpressionCompiler:
         wrap = self._helper(operators.wrap)
         name = self._temporary()
         return lambda a, b: (
-            f"{name} if {low} <= ({name} := {a} {op} {b}) <= {high} else {wrap}({name})"
+            f"({name} if {low} <= ({name} := {a} {op} {b}) <= {high} else {wrap}({name}))"
         )
 
     def _unary(self, node: Unary) -> Code:
@@ -480,8 +480,12 @@ class ExpressionCompiler:
         text = "r"
         if node.excluded:
             text = f"without({text}, {self.constant(frozenset(node.excluded))})"
-        for entry in node.replaced:
-            text = f"{{**{text}, {self.constant(entry.name)}: {self.value(entry.expr).text}}}"
+        if node.replaced:
+            entries = ", ".join(
+                f"{self.constant(entry.name)}: {self.value(entry.expr).text}"
+                for entry in node.replaced
+            )
+            text = f"replaced({text}, {{{entries}}})"
         return Code(text, nullable=False)
 
     # -- calls ---------------------------------------------------------------------------------

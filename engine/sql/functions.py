@@ -17,7 +17,19 @@ from typing import Any
 from engine.errors import RowError
 from engine.sql.kinds import Kind, kind_of
 
-_CATEGORIES = ("math", "text", "misc", "rows", "transform", "hashing", "conditional")
+_CATEGORIES = (
+    "math",
+    "text",
+    "misc",
+    "rows",
+    "transform",
+    "hashing",
+    "conditional",
+    "datetime",
+    "array",
+    "object",
+    "json",
+)
 """Modules of ``engine.functions``; importing one fills the registry."""
 
 

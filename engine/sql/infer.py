@@ -32,6 +32,8 @@ from engine.sql.kinds import Kind, common_kind, kind_of
 from engine.sql.walk import walk
 
 _ARITHMETIC = frozenset("+-*/%")
+_VERIFIABLE = frozenset({Kind.NUMBER, Kind.STRING, Kind.BOOLEAN})
+"""What the typed decoder can insist on."""
 _COMPARISON = frozenset({"=", "!=", "<", "<=", ">", ">="})
 
 
@@ -94,10 +96,10 @@ class _Evidence:
         return Kind.ANY
 
     def _note(self, node: Expr, kind: Kind) -> None:
-        if not isinstance(node, Column) or kind in (Kind.ANY, Kind.NULL):
-            return
         if kind.is_numeric:
             kind = Kind.NUMBER
+        if not isinstance(node, Column) or kind not in _VERIFIABLE:
+            return
         if self.kinds.setdefault(node.name, kind) != kind:
             self.kinds[node.name] = Kind.ANY
 

@@ -8,7 +8,7 @@ fits is as good as any other, so a match never goes back.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 _MOST_STEPS = 1 << 27
@@ -28,13 +28,13 @@ class _Segment(Protocol):
 class _Literal:
     def __init__(self, literal: str) -> None:
         self.length = len(literal)
-        self._literal = literal
+        self.literal = literal
 
     def fits(self, text: str, position: int) -> bool:
-        return text.startswith(self._literal, position)
+        return text.startswith(self.literal, position)
 
     def find(self, text: str, start: int, end: int) -> int:
-        return text.find(self._literal, start, end)
+        return text.find(self.literal, start, end)
 
 
 class _Wild:
@@ -55,17 +55,40 @@ class _Wild:
 
 
 class LikePattern:
-    """A LIKE pattern, ready to be matched."""
+    """A LIKE pattern; ``fullmatch(text)`` gives True if the whole text matches, else None."""
 
     def __init__(self, pattern: str) -> None:
-        self._first, *rest = _segments(pattern)
+        segments = list(_segments(pattern))
+        self.fullmatch: Callable[[str], bool | None] = _plain(segments) or _Parts(segments).match
+
+
+def _plain(segments: list[_Segment]) -> Callable[[str], bool | None] | None:
+    """Return the quick way for the commonest patterns: x, x%, %x and %x%."""
+    literals = [segment.literal for segment in segments if isinstance(segment, _Literal)]
+    match literals:
+        case _ if len(literals) != len(segments):
+            return None
+        case [whole]:
+            return lambda text: True if text == whole else None
+        case [start, ""]:
+            return lambda text: True if text.startswith(start) else None
+        case ["", end]:
+            return lambda text: True if text.endswith(end) else None
+        case ["", part, ""]:
+            return lambda text: True if part in text else None
+    return None
+
+
+class _Parts:
+    """Segments in their order, with any text between two of them."""
+
+    def __init__(self, segments: list[_Segment]) -> None:
+        self._first, *rest = segments
         self._last = rest.pop() if rest else None
         self._middle = rest
-        self._shortest = self._first.length + sum(segment.length for segment in rest)
-        self._shortest += self._last.length if self._last else 0
+        self._shortest = sum(segment.length for segment in segments)
 
-    def fullmatch(self, text: str) -> bool | None:
-        """Return True if the whole text matches, else None."""
+    def match(self, text: str) -> bool | None:
         length = len(text)
         if length < self._shortest or not self._first.fits(text, 0):
             return None

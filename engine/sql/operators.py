@@ -218,12 +218,12 @@ def like(value: Any, pattern: Any, negate: bool = False) -> bool:
 
 
 def field(base: Any, name: str) -> Any:
-    """Return ``base -> name``: null for null or a missing key."""
-    if base is None:
-        return None
+    """Return ``base -> name``: null for null, a missing key and what has no fields at all."""
     if isinstance(base, dict):
         return base.get(name)
-    raise RowError(f"{kind_of(base)} has no field {name!r}")
+    if isinstance(base, (list, tuple)):
+        raise RowError(f"an array has no field {name!r}")
+    return None
 
 
 def element(base: Any, index: Any) -> Any:

@@ -87,22 +87,24 @@ class Schema:
             if self.strict and isinstance(field.type, ScalarType):
                 raise RowError("must not be null")
             return None
-        return convert(field.type, value)
+        return convert(field.type, value, strict=self.strict)
 
 
-def convert(declared: Type, value: Any) -> Any:
-    """Return a decoded value as its declared type; null stays null."""
+def convert(declared: Type, value: Any, *, strict: bool = False) -> Any:
+    """Return a decoded value as its declared type; null stays null, or fails when ``strict``."""
     if value is None:
+        if strict and isinstance(declared, ScalarType):
+            raise RowError("null is not allowed")
         return None
     if isinstance(declared, ArrayType):
         if not isinstance(value, list):
             raise _misfit("array", value)
-        return [convert(declared.element, item) for item in value]
+        return [convert(declared.element, item, strict=strict) for item in value]
     if isinstance(declared, StructType):
         if not isinstance(value, dict):
             raise _misfit("struct", value)
         return {
-            field.name: convert(field.type, value[field.name])
+            field.name: convert(field.type, value[field.name], strict=strict)
             for field in declared.fields
             if field.name in value
         }
@@ -114,10 +116,8 @@ def _misfit(declared: str, value: Any) -> RowError:
 
 
 def _bigint(value: Any) -> int:
-    if type(value) is int:
+    if type(value) is int and -(1 << 63) <= value < 1 << 63:
         return value
-    if type(value) is float and value.is_integer():
-        return int(value)
     raise _misfit("bigint", value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import mqtt5
@@ -74,7 +75,7 @@ def test_packets_cut_anywhere_are_read_as_the_codec_reads_them(
     scanner = Scanner(log)
     stream = b"".join(packet.write() for packet in packets)
     at = [0, *sorted(cut for cut in cuts if cut < len(stream)), len(stream)]
-    for start, stop in zip(at, at[1:], strict=False):
+    for start, stop in pairwise(at):
         scanner.feed(stream[start:stop], arrivals)
     published = [each for each in packets if isinstance(each, mqtt5.PublishPacket)]
     assert arrivals.payloads == [each.payload for each in published]
