@@ -3,8 +3,8 @@
 When is everything processed? The subject says nothing by itself (a nop sink shows nothing), so it
 is watched from outside: the kernel has taken the whole flood, no byte of it waits in a socket on
 either side, and for a while the subject has used no CPU and published nothing. The clock stops
-where that quiet began. SIGTERM comes only then, so it can't cost a message; and the balance that
-the subject prints at its exit is held against what was sent, written and published.
+where that quiet began, to within 5 ms. SIGTERM comes only then, so it can't cost a message; and the
+balance that the subject prints at its exit is held against what was sent, written and published.
 
 CPU time is read from the kernel's clock of the process, user and system, of all its threads: the
 sum in /proc/PID/stat, but in nanoseconds.
@@ -162,8 +162,11 @@ class _Broker:
 
     def _order(self, order: bytes) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(order)
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(order)
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise BenchmarkError("the stand-in broker has died") from None
 
     def _read(self) -> bytes:
         assert self._process.stdout is not None

@@ -331,7 +331,10 @@ def array_join(values: list[Any], delimiter: str, null_text: str = "") -> str:
     return delimiter.join(texts)
 
 
-@scalar(example="kvpair_array_to_obj(obj_to_kvpair_array(a))")
+@scalar(
+    example="kvpair_array_to_obj(obj_to_kvpair_array(object_construct('a', 1))) "
+    "= object_construct('a', 1)"
+)
 def kvpair_array_to_obj(pairs: list[Any]) -> dict[str, Any]:
     """Return an object of a list of objects with a ``key`` and a ``value`` each; the last wins."""
     result: dict[str, Any] = {}

@@ -195,7 +195,7 @@ def format_time(t: Any, pattern: str) -> str:
 
 
 @scalar(
-    example="to_timestamp('29.02.2024', 'dd.MM.yyyy') = '2024-02-29T00:00:00Z'",
+    example="to_timestamp('29.02.2024', 'dd.MM.yyyy') = to_timestamp('2024-02-29')",
     validate=_checked_by(time_pattern, 1),
 )
 def to_timestamp(t: Any, pattern: str = "") -> datetime:
@@ -235,7 +235,7 @@ def _duration(text: str) -> Duration:
 
 
 @scalar(
-    example="date_calc('2024-02-28 23:00:00', '1d1h30m') = '2024-03-01T00:30:00Z'",
+    example="date_calc('2024-02-28 23:00:00', '1d1h30m') = to_timestamp('2024-03-01 00:30')",
     validate=_checked_by(_duration, 1),
 )
 def date_calc(t: Any, duration: str) -> datetime:
@@ -264,7 +264,7 @@ def date_diff(start: Any, end: Any, unit: str = "milliseconds") -> int:
 
 
 @scalar(
-    example="date_trunc('hour', '2024-02-29 13:45:56') = '2024-02-29T13:00:00Z'",
+    example="date_trunc('hour', '2024-02-29 13:45:56') = to_timestamp('2024-02-29 13:00')",
     validate=_checked_by(unit_named, 0),
 )
 def date_trunc(unit: str, t: Any) -> datetime:

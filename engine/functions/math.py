@@ -101,11 +101,11 @@ def power(x: Number, y: Number) -> float | None:
 
 
 @scalar(example="sqrt(9) = 3")
-def sqrt(x: Number) -> float:
+def sqrt(x: Number) -> float | None:
     """Return the square root; a negative x is an error of the row."""
     if x < 0:
         raise ValueError("x must not be negative")
-    return math.sqrt(x)
+    return _finite(math.sqrt, x)
 
 
 @scalar(example="exp(0) = 1")
@@ -213,9 +213,9 @@ def tanh(x: Number) -> float:
 
 
 @scalar(example="radians(180) = pi()")
-def radians(degrees: Number) -> float:
+def radians(degrees: Number) -> float | None:
     """Return an angle given in degrees in radians."""
-    return degrees * math.pi / 180
+    return _finite(math.radians, degrees)
 
 
 @scalar(example="degrees(pi()) = 180")

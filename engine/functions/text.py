@@ -153,7 +153,7 @@ def indexof(text: Any, part: Any) -> int:
     return to_text(text).find(to_text(part))
 
 
-@scalar(example="replace('a-b-c', '-', '+') = 'a+b+c'")
+@scalar(example="`replace`('a-b-c', '-', '+') = 'a+b+c'")
 def replace(text: Any, part: Any, replacement: Any) -> str:
     """Return a text with each occurrence of a part of it replaced."""
     whole, old, new = to_text(text), to_text(part), to_text(replacement)
@@ -231,7 +231,7 @@ def regexp_matches(text: Any, pattern: Any) -> bool:
 
 
 @scalar(
-    example="regexp_replace('john smith', '(\\w+) (\\w+)', '$2 $1') = 'smith john'",
+    example="regexp_replace('john smith', '(\\\\w+) (\\\\w+)', '$2 $1') = 'smith john'",
     validate=_check_pattern,
 )
 def regexp_replace(text: Any, pattern: Any, replacement: Any) -> str:

@@ -97,7 +97,7 @@ class Link:
     async def __aenter__(self) -> Self:
         if self.settings.persistent_session and not self.settings.client_id:
             _log.warning(
-                "mqtt session can't outlive this process without a clientId server=%s",
+                "mqtt session can't outlive this process without a clientid server=%s",
                 self.settings.server,
             )
         self._task = asyncio.create_task(self._run(), name=f"mqtt[{self.settings.server}].link")

@@ -55,10 +55,10 @@ _V3_CONNACK = {1: 0x84, 2: 0x85, 3: 0x88, 4: 0x86, 5: 0x87}
 _PASSING = frozenset({0x80, 0x83, 0x88, 0x89, 0x97, 0x9C, 0x9D, 0x9F})
 _HINTS = {
     0x84: 'set protocolVersion: "3.1.1"',
-    0x85: "set another clientId",
+    0x85: "set another clientid",
     0x86: "check username and password",
     0x87: "check username and password, and what the broker allows this user",
-    0x8E: "give every link a clientId of its own",
+    0x8E: "give every link a clientid of its own",
 }
 VERSION_HINT = 'if the broker speaks only MQTT 3.1.1, set protocolVersion: "3.1.1"'
 

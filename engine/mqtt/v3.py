@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import ssl
 import struct
 from collections.abc import Coroutine, Sequence
 from typing import Any
@@ -44,6 +45,8 @@ async def connect(
         ConfigError: the TLS settings are wrong.
     """
     context = await asyncio.to_thread(settings.ssl_context)
+    if context is not None:
+        context.sslsocket_class = _TidySocket
     connection = V3Connection(settings, client_id, session, deliver, context)
     opening = asyncio.create_task(connection.open(), name=f"mqtt[{settings.server}].open")
     try:
@@ -67,6 +70,17 @@ class _Tap(asyncio.Queue[aiomqtt.Message]):
         self._take_message(item)
 
 
+class _TidySocket(ssl.SSLSocket):
+    """Closes itself when the handshake fails, which paho forgets."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+
 class V3Connection(Connection):
     """One connection; ``deliver`` gets the messages of each turn of reading."""
 
@@ -76,7 +90,7 @@ class V3Connection(Connection):
         client_id: str,
         session: Session,
         deliver: Deliver,
-        context: Any,
+        context: ssl.SSLContext | None,
     ) -> None:
         host, port, _ = settings.address
         tap: Any = lambda maxsize: _Tap(self._take)  # noqa: E731
@@ -106,6 +120,8 @@ class V3Connection(Connection):
         self._paho.connect_timeout = settings.connect_timeout
         self._greeted = self._paho.on_connect
         self._paho.on_connect = self._on_connect
+        self._parted = self._paho.on_disconnect
+        self._paho.on_disconnect = self._on_disconnect
         if settings.persistent_session:  # QoS 2 messages that wait for PUBREL outlive a connection
             self._paho._in_messages = session.half_received
         self._inbox = Inbox(session)
@@ -207,6 +223,13 @@ class V3Connection(Connection):
             self._loop.call_soon(self._answer_repeats)
         greeted: Any = self._greeted
         greeted(client, data, flags, code, properties)
+
+    def _on_disconnect(self, *details: Any) -> None:
+        accepted = self._client._connected
+        if not accepted.done():  # aiomqtt would wait for its timeout
+            accepted.set_exception(aiomqtt.MqttError("closed before it answered"))
+        parted: Any = self._parted
+        parted(*details)
 
     def _answer_repeats(self) -> None:
         self._acknowledge(self._inbox.answers_to_repeats())

@@ -163,7 +163,11 @@ class V5Connection(asyncio.Protocol, Connection):
             detail = f": {exc}" if exc else ""
             why = NotConnected(f"{server} closed before it answered{detail}", hint=VERSION_HINT)
         elif why is None:
-            why = NotConnected(f"{server} closed the connection{f': {exc}' if exc else ''}")
+            hint = "if this repeats, another client may use the same clientid"
+            why = NotConnected(
+                f"{server} closed the connection{f': {exc}' if exc else ''}",
+                hint=hint if self._settings.client_id else "",
+            )
         self._why = why
         self._keep_alive.stop()
         if self._is_accepted:

@@ -18,7 +18,7 @@ _MEMORY = 1 << 20
 _MOST_STEPS = 1 << 27
 """Size of a compiled pattern times length of a text; about a second at worst."""
 _LONGEST_RESULT = 16 << 20
-_LONGEST_SECONDS = 1.0
+_LONGEST_SECONDS = 0.5
 _SINGLE_BYTE = re.compile(r"(?<!\\)(?:\\\\)*\\C")
 """RE2's "one byte", which would tear characters apart; Go's RE2 doesn't have it."""
 _REFERENCE = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})")

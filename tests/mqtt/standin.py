@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 import mqtt5
 
 P = TypeVar("P")
-WITHIN = 5.0  # seconds
+WITHIN = 10.0  # seconds
 
 
 async def eventually(condition: Callable[[], object], seconds: float = WITHIN) -> None:

@@ -141,7 +141,8 @@ async def test_a_shared_subscription_gives_each_message_to_one(
         two = await second.subscribe([(pattern, 1)], wait=True)
         await first.publish(f"{root}/x", [b"%d" % at for at in range(20)], qos=1)
         await eventually(lambda: one.pending + two.pending == 20)
-        assert one.pending and two.pending
+        assert one.pending
+        assert two.pending
         got = payloads(await read(one, one.pending)) + payloads(await read(two, two.pending))
         assert sorted(got, key=int) == [b"%d" % at for at in range(20)]
 
@@ -203,19 +204,22 @@ async def test_a_session_keeps_messages_while_the_client_is_away(
         assert payloads(await read(subscription, 100)) == [b"%d" % at for at in range(100)]
 
 
+def write_password(file: Path) -> None:
+    file.touch(mode=0o600)
+    subprocess.run(["mosquitto_passwd", "-b", str(file), "u", "right"], check=True)
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_wrong_credentials_are_named_and_right_ones_work(
     tmp_path: Path, version: str
 ) -> None:
-    passwords = tmp_path / "passwords"
-    passwords.touch(mode=0o600)
-    subprocess.run(["mosquitto_passwd", "-b", str(passwords), "u", "right"], check=True)
+    write_password(tmp_path / "passwords")
     config = "allow_anonymous false\npassword_file {folder}/passwords\n"
     with Mosquitto(tmp_path, config) as broker:
         async with link_to(broker, version, username="u", password="wrong") as link:
             await eventually(lambda: link.last_error is not None)
             assert "refused the connection" in str(link.last_error)
-            assert "user name" in str(link.last_error)
+            assert "check username and password" in str(link.last_error)
             assert "wrong" not in str(link.last_error)
         async with link_to(broker, version, username="u", password="right") as link:
             await ready(link)
@@ -305,7 +309,7 @@ async def test_a_second_client_with_the_same_id_takes_over(broker: Mosquitto) ->
         async with Link(settings, backoff=backoff) as second:
             await ready(second)
             await eventually(lambda: first.state is LinkState.BACKING_OFF)
-            assert "taken over" in str(first.last_error)
+            assert "same clientid" in str(first.last_error)  # this Mosquitto gives no reason
 
 
 @pytest.mark.parametrize("version", VERSIONS)

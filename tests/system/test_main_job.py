@@ -170,7 +170,9 @@ async def test_unacknowledged_messages_come_again_after_a_crash(
     broker: Mosquitto, tmp_path: Path
 ) -> None:
     """Kill before ack: what no sink had confirmed is delivered to the next process."""
-    more = ', qos: 1, clientid: durable, enableClientSession: true, sessionExpiryIntervalSeconds: 600'
+    more = (
+        ", qos: 1, clientid: durable, enableClientSession: true, sessionExpiryIntervalSeconds: 600"
+    )
     path = tmp_path / "rule.yaml"
     rule = RULE.format(server=broker.url, more="").replace("- mqtt:", "- stuck: {} #")
     rule = rule.replace(f'server: "{broker.url}"}}', f'server: "{broker.url}"{more}}}')
