@@ -25,9 +25,11 @@ _STATE_TYPES = ("bigint", "float", "string", "boolean", "datetime")
 
 
 @scalar("ifnull", example="coalesce(a, 0)", nulls=Nulls.PASS)
-def coalesce(*values: Any) -> Any:
+def coalesce(first: Any, *others: Any) -> Any:
     """Return the first argument that isn't null."""
-    return next((value for value in values if value is not None), None)
+    if first is not None:
+        return first
+    return next((value for value in others if value is not None), None)
 
 
 @scalar(example="isnull(a) = true", nulls=Nulls.PASS, inline="({0} is None)")

@@ -204,7 +204,7 @@ async def test_the_clock(call: str, value: Any) -> None:
         ("HH 'o''clock'", "03 oclock"),
         ("''HH", "'03"),
         ("HH'mm", "03mm"),
-        (r"\d\\d", r"d\d"),
+        (r"\d\\\d", r"d\d"),
         ("'2006 01 Jan PM'", "2006 01 Jan PM"),
         ("plain", "plAMin"),
         ("kKwDFnQuL", "kKwDFnQuL"),
