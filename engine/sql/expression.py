@@ -242,39 +242,47 @@ class ExpressionCompiler:
         text = f"(None if {code.text} is UNSET else {code.text})"
         return replace(code, text=text, repeatable=False, maybe_unset=False)
 
-    def _operands(self, nodes: Sequence[Expr]) -> list[Code]:
-        """Compile operands of which the later ones run only if the earlier ones aren't null."""
-        if not nodes:
-            return []
-        first = self.compile(nodes[0])
-        if not first.nullable:
-            return [first, *self._operands(nodes[1:])]
-        with self._maybe():
-            return [first, *self._operands(nodes[1:])]
+    def _guarded(
+        self,
+        operands: list[Code],
+        otherwise: str,
+        build: Callable[..., str],
+        *,
+        repeats_first: bool = False,
+    ) -> str:
+        """Return ``build(operands)`` for operands that aren't null, else ``otherwise``.
 
-    def _guarded(self, operands: list[Code], otherwise: str, build: Callable[..., str]) -> str:
-        """Return ``build(operands)`` for operands that aren't null, else ``otherwise``."""
+        All operands are computed before any is tested: an error in one of them wins over a null in
+        another, as it does in the careful operators. ``repeats_first``: ``build`` uses the first
+        operand more than once.
+        """
+        is_tested = any(code.nullable for code in operands)
+        computed: list[str] = []
         tests: list[str] = []
         names: list[str] = []
-        last_test = max((i for i, code in enumerate(operands) if code.nullable), default=-1)
         for index, code in enumerate(operands):
-            name, first = code.text, code.text
-            if index <= last_test and not code.repeatable:  # keeps the order of evaluation
+            name = code.text
+            if not code.repeatable and is_tested:
                 name = self._temporary()
-                first = f"({name} := {code.text})"
-                if not code.nullable:
-                    tests.append(f"{first} is not None")
-            if code.nullable:
-                tests.append(f"{first} is not None")
-                if code.maybe_unset:
-                    tests.append(f"{name} is not UNSET")
+                computed.append(f"(({name} := {code.text}) is not None)")
+            elif not code.repeatable and repeats_first and index == 0:
+                name = self._temporary()
+                computed.append(f"(({name} := {code.text}) is not None)")
+            elif code.nullable:
+                tests.append(f"{name} is not None")
+            if code.maybe_unset:
+                tests.append(f"{name} is not UNSET")
             names.append(name)
         result = build(*names)
+        tests = [*([" & ".join(computed)] if computed else []), *tests]
         if not tests:
             return f"({result})"
         if otherwise == "False":
             return f"({' and '.join(tests)} and ({result}))"
         return f"({result} if {' and '.join(tests)} else {otherwise})"
+
+    def _all(self, *nodes: Expr) -> list[Code]:
+        return [self.compile(node) for node in nodes]
 
     def _careful(self, function: Callable[..., Any], *nodes: Expr, flag: bool | None = None) -> str:
         """Return a call of an operator that knows all kinds and nulls."""
@@ -319,7 +327,7 @@ class ExpressionCompiler:
         symbol, careful = _COMPARISON[node.op]
         kinds = [self._kinds.of(node.left), self._kinds.of(node.right)]
         if _are_alike(kinds) or (kinds == [Kind.BOOLEAN] * 2 and node.op in ("=", "!=")):
-            operands = self._operands((node.left, node.right))
+            operands = self._all(node.left, node.right)
             text = self._guarded(operands, "False", lambda a, b: f"{a} {symbol} {b}")
         else:
             text = self._careful(careful, node.left, node.right)
@@ -331,7 +339,7 @@ class ExpressionCompiler:
         if not (left.is_numeric and right.is_numeric):
             careful = (_INT_ARITHMETIC if ints else _ARITHMETIC)[node.op]
             return Code(self._careful(careful, node.left, node.right))
-        operands = self._operands((node.left, node.right))
+        operands = self._all(node.left, node.right)
         function = _DIVISION.get((node.op, ints))
         if function is not None:
             helper = self._helper(function)
@@ -366,22 +374,14 @@ class ExpressionCompiler:
         parts = (node.value, node.low, node.high)
         if not _are_alike([self._kinds.of(part) for part in parts]):
             return Code(self._careful(operators.between, *parts, flag=node.negated), nullable=False)
-        operands = self._operands(parts)
         negation = "not " if node.negated else ""
-        name = operands[0].text if operands[0].repeatable else self._temporary()
-        first = name if operands[0].repeatable else f"({name} := {operands[0].text})"
-        if operands[0].nullable:
-            tests = f"{first} is not None and "
-            tests += f"{name} is not UNSET and " if operands[0].maybe_unset else ""
-            first = name
-        else:
-            tests = ""
         text = self._guarded(
-            operands[1:],
+            self._all(*parts),
             "False",
-            lambda low, high: f"{negation}({first} >= {low} and {name} <= {high})",
+            lambda value, low, high: f"{negation}({value} >= {low} and {value} <= {high})",
+            repeats_first=True,
         )
-        return Code(f"({tests}{text})", nullable=False)
+        return Code(text, nullable=False)
 
     def _in(self, node: In) -> Code:
         if node.source is not None:
@@ -392,7 +392,7 @@ class ExpressionCompiler:
             )
             negation = "not " if node.negated else ""
             text = self._guarded(
-                self._operands((node.value,)), "False", lambda v: f"{v} {negation}in {values}"
+                self._all(node.value), "False", lambda v: f"{v} {negation}in {values}"
             )
         else:
             value = self.value(node.value).text
@@ -417,7 +417,7 @@ class ExpressionCompiler:
             return Code(text, nullable=False)
         matches = self.constant(operators.like_pattern(pattern.value).fullmatch)
         test = "is None" if node.negated else "is not None"
-        operands = self._operands((node.value,))
+        operands = self._all(node.value)
         text = self._guarded(operands, "False", lambda v: f"{matches}({v}) {test}")
         return Code(text, nullable=False)
 
@@ -508,7 +508,7 @@ class ExpressionCompiler:
         if not exact or spec.nulls is Nulls.PASS:
             texts = [self.value(argument).text for argument in node.args]
             return Code(build(*texts), spec.may_be_null or propagates)
-        operands = self._operands(node.args)
+        operands = self._all(*node.args)
         nullable = propagates and any(code.nullable for code in operands)
         text = self._guarded(operands, repr(spec.nulls.result), build)
         return Code(text, spec.may_be_null or nullable)
