@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from engine.mqtt.arrivals import Arrivals as Arrivals
-from engine.mqtt.backoff import Backoff as Backoff
 from engine.mqtt.link import Link as Link
 from engine.mqtt.link import LinkState as LinkState
 from engine.mqtt.outgoing import UserProperties as UserProperties

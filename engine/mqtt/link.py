@@ -12,11 +12,11 @@ from typing import Self
 
 import anyio
 
+from engine.backoff import Backoff
 from engine.clock import Clock, SystemClock
 from engine.errors import ConfigError, EngineError, NotConnected, Rejected
 from engine.mqtt import v5
 from engine.mqtt.arrivals import Arrivals
-from engine.mqtt.backoff import Backoff
 from engine.mqtt.connection import Connection, Filter, Reading
 from engine.mqtt.inbox import Session
 from engine.mqtt.outgoing import Messages, UserProperties

@@ -212,18 +212,24 @@ def _scan_plain(data: bytes, at: int, end: int, head: bytes, payloads: list[byte
     flags = data[at]
     skip = len(head)
     add = payloads.append
-    has_head = data.startswith
     last = end - 1
     while at < last and data[at] == flags:
         size = data[at + 1]
         body = at + 2
         if size > 127:
-            size, body = _length(data, at + 1, end)
-            if not body:
+            if body > last:
                 break
+            more = data[body]
+            if more < 128:  # two bytes, as nearly all long messages have
+                size += (more << 7) - 128
+                body += 1
+            else:
+                size, body = _length(data, at + 1, end)
+                if not body:
+                    break
         stop = body + size
         start = body + skip
-        if stop > end or start > stop or not has_head(head, body):
+        if stop > end or start > stop or data[body:start] != head:
             break
         add(data[start:stop])
         at = stop

@@ -114,7 +114,7 @@ class Builder:
             plan.root.is_identity
             and not (options.send_meta_to_sink or options.send_error)
             and stream.options.format.lower() == "json"
-            and any(sink.forwards_payloads for sink in sinks)
+            and (plan.condition is not None or any(sink.forwards_payloads for sink in sinks))
         )
         layout = source.layout
         whole = plan.scan.whole and not forwards

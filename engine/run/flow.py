@@ -83,8 +83,9 @@ class Flow(Generic[T]):
             self._filled = anyio.Event()
             await self._filled.wait()
         item = self._pop()
-        emptied, self._emptied = self._emptied, anyio.Event()
-        emptied.set()
+        if self._emptied.statistics().tasks_waiting:
+            emptied, self._emptied = self._emptied, anyio.Event()
+            emptied.set()
         return item
 
     def close(self, error: Exception | None = None) -> None:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import anyio
 from anyio.abc import TaskGroup
 
+from engine.backoff import Backoff
 from engine.clock import Clock
 from engine.config.rule import RuleDef
 from engine.errors import EngineError
-from engine.run.backoff import Backoff
 from engine.run.flow import Flow, FlowClosed, Overflow
 from engine.run.metrics import RuleMetrics
 from engine.run.sink import Outgoing, SinkRunner
@@ -95,7 +95,10 @@ class Rule:
         """Run until the sources end, ``stop`` is called or something fails for good."""
         strategy = self.definition.options.restart_strategy
         backoff = Backoff(
-            strategy.delay, strategy.max_delay, strategy.multiplier, strategy.jitter_factor
+            strategy.delay,
+            strategy.max_delay,
+            multiplier=strategy.multiplier,
+            jitter=strategy.jitter_factor,
         )
         attempts = strategy.attempts
         try:
@@ -111,7 +114,7 @@ class Rule:
                     return
                 attempts -= 1
                 self._give_up_pending("restart")
-                delay = backoff.delay()
+                delay = backoff.next()
                 logger.warning("rule=%s restarts in %.1f s: %s", self.id, delay, message)
                 self.status.become(RuleState.BACKING_OFF, message)
                 if await self._stopped_within(delay):

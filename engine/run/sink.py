@@ -11,11 +11,11 @@ import anyio
 import msgspec
 
 from engine.api import CURRENT_USE, Config, Context, Sink, Template, Use
+from engine.backoff import Backoff
 from engine.batch import Batch, ColumnMetadata, Row
 from engine.clock import Clock
 from engine.codec import UNWRITABLE, JsonEncoder, encoder
 from engine.errors import ConfigError, EngineError, NotConnected, Rejected, RowError
-from engine.run.backoff import Backoff
 from engine.run.flow import Flow, FlowClosed, Overflow
 from engine.run.metrics import OperatorMetrics
 from engine.run.properties import SinkOptions
@@ -90,7 +90,7 @@ class SinkRunner:
                 return await self._sink.open()
             except NotConnected as error:
                 self._use.ctx.report_connection(False, error.message)
-            await self._clock.sleep_until(self._clock.now() + int(backoff.delay() * 1000))
+            await self._clock.sleep_until(self._clock.now() + int(backoff.next() * 1000))
 
     # -- delivery ------------------------------------------------------------------------------
 
@@ -110,7 +110,7 @@ class SinkRunner:
                 await self._sink.collect(messages.batch)
             except NotConnected as error:
                 self._use.ctx.report_connection(False, error.message)
-                await self._clock.sleep_until(self._clock.now() + int(backoff.delay() * 1000))
+                await self._clock.sleep_until(self._clock.now() + int(backoff.next() * 1000))
                 continue
             except Rejected as error:
                 lost = range(size) if error.indexes is None else error.indexes

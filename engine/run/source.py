@@ -10,13 +10,13 @@ from typing import Any, Protocol
 import anyio
 
 from engine.api import CURRENT_USE, Config, Context, Source, Use
+from engine.backoff import Backoff
 from engine.batch import Batch
 from engine.catalog import Stream
 from engine.clock import Clock
 from engine.codec import Decoder, Failure, RowsDecoder, decoder
 from engine.errors import EndOfStream, NotConnected
 from engine.layout import Frame, Layout
-from engine.run.backoff import Backoff
 from engine.run.metrics import OperatorMetrics
 from engine.run.receipt import Receipt
 from engine.run.sink import close_quietly
@@ -118,7 +118,7 @@ class SourceRunner:
                 except NotConnected as error:
                     self._use.ctx.report_connection(False, error.message)
                 await close_quietly(self._source, self.name)
-                await self._clock.sleep_until(self._clock.now() + int(backoff.delay() * 1000))
+                await self._clock.sleep_until(self._clock.now() + int(backoff.next() * 1000))
         finally:
             with anyio.CancelScope(shield=True):
                 await close_quietly(self._source, self.name)

@@ -262,10 +262,8 @@ class ExpressionCompiler:
         names: list[str] = []
         for index, code in enumerate(operands):
             name = code.text
-            if not code.repeatable and is_tested:
-                name = self._temporary()
-                computed.append(f"(({name} := {code.text}) is not None)")
-            elif not code.repeatable and repeats_first and index == 0:
+            must_repeat = is_tested or (repeats_first and index == 0)
+            if must_repeat and not code.repeatable:
                 name = self._temporary()
                 computed.append(f"(({name} := {code.text}) is not None)")
             elif code.nullable:

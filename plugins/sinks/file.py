@@ -40,12 +40,13 @@ class File(Sink[FileConfig]):
             self._append(path, lines)
 
     def _append(self, path: str, payloads: list[bytes]) -> None:
-        data = b"\n".join(payloads)
-        if data.count(b"\n") != len(payloads) - 1:  # formatted JSON has lines of its own
-            data = b"\n".join(msgspec.json.format(payload, indent=-1) for payload in payloads)
+        data = b"\n".join([*payloads, b""])
+        if data.count(b"\n") != len(payloads):  # formatted JSON has lines of its own
+            lines = [msgspec.json.format(payload, indent=-1) for payload in payloads]
+            data = b"\n".join([*lines, b""])
         try:
             file = self._files.get(path) or self._open(path)
-            file.write(data + b"\n")
+            file.write(data)
         except OSError as error:
             raise NotConnected(f"{path}: {error.strerror or error}") from error
 

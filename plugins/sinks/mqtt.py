@@ -10,7 +10,7 @@ import anyio
 import msgspec
 
 from engine.api import Batch, ConfigError, NotConnected, Rejected, Sink, Template
-from engine.mqtt import Link, PublishInterrupted, PublishRejected
+from engine.mqtt import Link, LinkState, PublishInterrupted, PublishRejected
 from engine.mqtt.broker import BrokerConfig, follow, shared_link
 
 _WAIT = 1.0  # seconds for a connection to come back before the engine looks after the rule again
@@ -48,11 +48,8 @@ class Mqtt(Sink[MqttSinkConfig]):
 
     async def collect(self, batch: Batch) -> None:
         config = self.config
-        with anyio.move_on_after(_WAIT) as waiting:
-            await self._link.wait_connected()
-        if waiting.cancelled_caught:
-            error = self._link.last_error
-            raise NotConnected(error.message if error else f"no connection to {config.server}")
+        if self._link.state is not LinkState.CONNECTED:
+            await self._wait_connected()
         topics = batch.meta.column("topic")
         payloads = batch.payloads or []
         waiting_for: Sequence[int] = range(len(payloads))
@@ -61,7 +58,9 @@ class Mqtt(Sink[MqttSinkConfig]):
             try:
                 await self._link.publish(
                     [topics[i] for i in waiting_for] if topics[0] else str(config.topic),
-                    [payloads[i] for i in waiting_for],
+                    payloads
+                    if len(waiting_for) == len(payloads)
+                    else [payloads[i] for i in waiting_for],
                     qos=config.qos,
                     retained=config.retained,
                     user_properties=config.properties or None,
@@ -76,6 +75,13 @@ class Mqtt(Sink[MqttSinkConfig]):
                 await self._link.wait_connected()
         if rejected:
             raise Rejected(", ".join(sorted(set(rejected.values()))), indexes=list(rejected))
+
+    async def _wait_connected(self) -> None:
+        with anyio.move_on_after(_WAIT) as waiting:
+            await self._link.wait_connected()
+        if waiting.cancelled_caught:
+            error = self._link.last_error
+            raise NotConnected(error.message if error else f"no connection to {self.config.server}")
 
     async def close(self) -> None:
         exits, self._exits = self._exits, None

@@ -11,10 +11,10 @@ from typing import Any
 import mqtt5
 import pytest
 
+from engine.backoff import Backoff
 from engine.errors import ConfigError, NotConnected, Rejected
 from engine.mqtt import (
     Arrivals,
-    Backoff,
     Link,
     LinkSettings,
     LinkState,

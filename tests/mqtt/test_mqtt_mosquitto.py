@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from engine.backoff import Backoff
 from engine.mqtt import (
     Arrivals,
-    Backoff,
     Link,
     LinkSettings,
     LinkState,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from engine.backoff import Backoff
 from engine.errors import ConfigError, NotConnected, Rejected
-from engine.mqtt import Backoff, LinkSettings, TlsSettings, check_filter, matches
+from engine.mqtt import LinkSettings, TlsSettings, check_filter, matches
 from engine.mqtt.outgoing import Messages
 from engine.mqtt.reasons import connect_refused, disconnected
 from engine.mqtt.settings import parse_address

@@ -27,7 +27,9 @@ streams:
   demo: {{type: mqtt, datasource: "sensors/+/data", format: json, server: "{server}"{more}}}
 rules:
   - id: hot
-    sql: SELECT device, temperature * 1.8 + 32 AS f, meta(topic) AS topic FROM demo WHERE temperature > 50
+    sql: >-
+      SELECT device, temperature * 1.8 + 32 AS f, meta(topic) AS topic
+      FROM demo WHERE temperature > 50
     actions:
       - mqtt: {{server: "{server}", topic: "alerts/{{{{.device}}}}", sendSingle: true{more}}}
       - log: {{}}
