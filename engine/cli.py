@@ -129,6 +129,22 @@ def demo(
     raise typer.Exit(FAILED if failed else DONE)
 
 
+@app.command("functions")
+def functions(
+    name: Annotated[str, typer.Argument(help="Show this function in full.")] = "",
+    root: Root = None,
+) -> None:
+    """List the functions of SQL, or explain one: built-in ones and those of plugins."""
+    from engine.engine import Engine
+    from engine.reference import function_page, function_table
+
+    known = Engine(root).functions
+    if name:
+        typer.echo(function_page(known, name))
+    else:
+        typer.echo(function_table(known))
+
+
 def _log_to_stderr(level: str) -> None:
     if level.lower() not in _LEVELS:
         raise typer.BadParameter(f"{level!r} is not one of {', '.join(_LEVELS)}")

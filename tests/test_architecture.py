@@ -31,7 +31,7 @@ LAYERS = [
     ("engine.codec", "engine.catalog", "engine.memory", "engine.mqtt", "engine.registry"),
     ("engine.run",),
     ("engine.engine", "engine.broker"),
-    ("engine.testing", "engine.demo", "engine.command"),
+    ("engine.testing", "engine.demo", "engine.command", "engine.reference"),
     ("engine.cli",),
     ("engine", "engine.__main__"),
 ]

@@ -39,7 +39,7 @@ def test_the_embedding_example_of_the_readme_runs(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, script], capture_output=True, text=True, timeout=50, check=False
     )
-    assert done.stdout == "{'device': 'a', 'f': 140}\n", done.stderr
+    assert done.stdout == "{'device': 'a', 'f': 140.0}\n", done.stderr
 
 
 async def test_the_first_plugin_of_the_readme_works(

@@ -37,7 +37,6 @@ def least(first: Any, *others: Any) -> Any:
     example="if(2 > 1, 'yes', 'no') = 'yes'",
     nulls=Nulls.PASS,
     result=_common_of_branches,
-    inline="({1} if {0} else {2})",
 )
 def if_(condition: bool, then: Any, otherwise: Any) -> Any:
     """Return the second argument where the condition is true, else (null included) the third."""

@@ -13,7 +13,7 @@ from decimal import ROUND_DOWN, Context, Decimal
 from itertools import takewhile
 from typing import Any
 
-from engine.sql.functions import Number, same_as, scalar
+from engine.sql.functions import Inline, Number, same_as, scalar
 from engine.sql.text import to_text
 
 _LARGEST_EXPONENT = 308
@@ -94,13 +94,26 @@ def mod(a: Number, b: Number) -> float | None:
     return _finite(math.fmod, a, b)
 
 
-@scalar("pow", example="power(2, 3) = 8")
+@scalar(
+    "pow",
+    example="power(2, 3) = 8",
+    inline=Inline(
+        "(n if {low} < (n := {pow}({0}, {1})) < {high} else {call}({0}, {1}))",
+        {"pow": math.pow, "low": -math.inf, "high": math.inf},
+    ),
+)
 def power(x: Number, y: Number) -> float | None:
     """Return x raised to y; null where that isn't a finite real number."""
     return _finite(math.pow, x, y)
 
 
-@scalar(example="sqrt(9) = 3")
+@scalar(
+    example="sqrt(9) = 3",
+    inline=Inline(
+        "(n if (n := {root}({0})) < {high} else {call}({0}))",
+        {"root": math.sqrt, "high": math.inf},
+    ),
+)
 def sqrt(x: Number) -> float | None:
     """Return the square root; a negative x is an error of the row."""
     if x < 0:

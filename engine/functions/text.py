@@ -13,7 +13,7 @@ from typing import Any
 
 from engine.errors import ConfigError
 from engine.functions.math import round_
-from engine.sql.functions import Nulls, Number, scalar
+from engine.sql.functions import Inline, Nulls, Number, scalar
 from engine.sql.locales import number_style
 from engine.sql.regexp import compiled
 from engine.sql.text import to_text
@@ -38,13 +38,24 @@ def _bounded(size: int) -> None:
 # -- whole texts -----------------------------------------------------------------------------------
 
 
-@scalar(example="concat('a', 1) = 'a1'", nulls=Nulls.PASS)
+_AS_TEXT = "({0} if type({0}) is str else {text}({0}))"
+
+
+@scalar(
+    example="concat('a', 1) = 'a1'",
+    nulls=Nulls.PASS,
+    inline=Inline(each=_AS_TEXT, joint=" + ", names={"text": to_text}),
+)
 def concat(first: Any, *others: Any) -> str:
     """Return the texts of all arguments joined; null counts as empty."""
     return to_text(first) + "".join(map(to_text, others))
 
 
-@scalar(example="length('abc') = 3", nulls=Nulls.ZERO)
+@scalar(
+    example="length('abc') = 3",
+    nulls=Nulls.ZERO,
+    inline="(len({0}) if type({0}) is str else {call}({0}))",
+)
 def length(value: Any) -> int:
     """Return the number of elements of a list or object, of bytes, or of characters of a text."""
     return len(value if isinstance(value, (str, list, dict, bytes)) else to_text(value))
@@ -56,7 +67,10 @@ def numbytes(value: Any) -> int:
     return len(value if isinstance(value, bytes) else to_text(value).encode())
 
 
-@scalar(example="lower('ABC') = 'abc'")
+@scalar(
+    example="lower('ABC') = 'abc'",
+    inline="({0}.lower() if type({0}) is str and {0}.isascii() else {call}({0}))",
+)
 def lower(text: Any) -> str:
     """Return a text in lower case, character by character."""
     whole = to_text(text)
@@ -65,7 +79,10 @@ def lower(text: Any) -> str:
     return "".join(character.lower()[0] for character in whole)
 
 
-@scalar(example="upper('abc') = 'ABC'")
+@scalar(
+    example="upper('abc') = 'ABC'",
+    inline="({0}.upper() if type({0}) is str and {0}.isascii() else {call}({0}))",
+)
 def upper(text: Any) -> str:
     """Return a text in upper case; a character without a single capital stays as it is."""
     whole = to_text(text)
@@ -87,7 +104,10 @@ def reverse(text: Any) -> str:
     return to_text(text)[::-1]
 
 
-@scalar(example="trim('  a ') = 'a'")
+@scalar(
+    example="trim('  a ') = 'a'",
+    inline=Inline("({0}.strip({space}) if type({0}) is str else {call}({0}))", {"space": _SPACE}),
+)
 def trim(text: Any) -> str:
     """Return a text without white space at its ends."""
     return to_text(text).strip(_SPACE)
@@ -133,13 +153,21 @@ def _padding(text: str, width: int, fill: str) -> tuple[str, str]:
 # -- parts of texts --------------------------------------------------------------------------------
 
 
-@scalar(example="endswith('abc', 'bc') = true", nulls=Nulls.FALSE)
+@scalar(
+    example="endswith('abc', 'bc') = true",
+    nulls=Nulls.FALSE,
+    inline="({0}.endswith({1}) if type({0}) is str is type({1}) else {call}({0}, {1}))",
+)
 def endswith(text: Any, suffix: Any) -> bool:
     """Tell whether a text ends with another one."""
     return to_text(text).endswith(to_text(suffix))
 
 
-@scalar(example="startswith('abc', 'ab') = true", nulls=Nulls.FALSE)
+@scalar(
+    example="startswith('abc', 'ab') = true",
+    nulls=Nulls.FALSE,
+    inline="({0}.startswith({1}) if type({0}) is str is type({1}) else {call}({0}, {1}))",
+)
 def startswith(text: Any, prefix: Any) -> bool:
     """Tell whether a text starts with another one."""
     return to_text(text).startswith(to_text(prefix))

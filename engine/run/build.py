@@ -21,8 +21,8 @@ from engine.run.resources import ResourcePool
 from engine.run.rule import Rule, RuleParts
 from engine.run.sink import SinkRunner
 from engine.run.source import SourceRunner, StreamReader
+from engine.sql.code import CallSite
 from engine.sql.compile import QueryOptions
-from engine.sql.expression import CallSite
 from engine.sql.functions import FunctionRegistry
 from engine.sql.plan import Plan
 from engine.sql.query import Query
@@ -127,6 +127,7 @@ class Builder:
                 send_nil_field=options.send_nil_field,
                 send_error=options.send_error,
                 send_meta_to_sink=options.send_meta_to_sink,
+                plain_numbers=any(sink.writes_json for sink in sinks),
             ),
             lambda site: self._bind(rule, site),
             forwards_payloads=forwards,

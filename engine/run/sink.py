@@ -63,6 +63,11 @@ class SinkRunner:
         self._templates = templates_of(config)
 
     @property
+    def writes_json(self) -> bool:
+        """Whether results are encoded for the sink."""
+        return self._encoder is not None
+
+    @property
     def forwards_payloads(self) -> bool:
         """Whether messages can go out as they came in, without being rows in between."""
         return self._encoder is not None and not self._shape.changes_rows

@@ -14,6 +14,7 @@ from engine.layout import ColumnUse
 from engine.sql.ast import (
     Alias,
     Call,
+    Case,
     Column,
     Expr,
     Field,
@@ -24,6 +25,7 @@ from engine.sql.ast import (
     Select,
     Star,
     Unary,
+    When,
 )
 from engine.sql.functions import FunctionRegistry, FunctionSpec
 from engine.sql.infer import assumed_kinds
@@ -291,7 +293,7 @@ class _Analyser:
         spec = self._functions.get(name)
         return spec is not None and spec.make is None
 
-    def _check_call(self, call: Call) -> Call:
+    def _check_call(self, call: Call) -> Expr:
         spec = self._functions.get(call.name)
         if spec is None:
             hint = did_you_mean(call.name, self._functions.names())
@@ -300,6 +302,13 @@ class _Analyser:
             self._fail(call, f"{call.name} takes neither FILTER nor OVER")
         self._check_arity(call, spec)
         self._check_literals(call, spec)
+        if spec.name == "if":  # only the chosen branch may be computed
+            condition, chosen, *rest = call.args
+            return Case(
+                branches=(When(condition=condition, result=chosen, at=call.at),),
+                default=rest[0] if rest else None,
+                at=call.at,
+            )
         return Call(name=spec.name, args=call.args, at=call.at)
 
     def _check_arity(self, call: Call, spec: FunctionSpec) -> None:

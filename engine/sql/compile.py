@@ -1,8 +1,9 @@
 """From a logical plan to the text of Python functions that run it.
 
-``loop`` takes the rows of a batch and relies on the kinds that the decoder has verified; a row that
-raises in it is given to ``one``, which takes any row, knows all kinds and decides whether the row
-has an error. See ``engine.sql.query`` for how they are used.
+``clean`` is for batches in which every row has all that the query asks for. ``loop`` relies on
+nothing but the kinds that the decoder has verified; a row that raises in it is given to ``one``,
+which takes any row, knows all kinds and decides whether the row has an error. See
+``engine.sql.query`` for how they are used.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from msgspec import UNSET
 
 from engine.batch import Row
 from engine.layout import Layout
-from engine.sql.ast import Call, Column, Field, Index, Item, MetaValue, Star
-from engine.sql.expression import CallSite, Columns, ExpressionCompiler
+from engine.sql.ast import Alias, Call, Column, Expr, Field, Index, Item, MetaValue, Star
+from engine.sql.code import CallSite, Code, Columns
+from engine.sql.expression import ExpressionCompiler
 from engine.sql.functions import FunctionRegistry
 from engine.sql.infer import StaticKinds
 from engine.sql.kinds import Kind
@@ -39,6 +41,8 @@ class QueryOptions:
     send_nil_field: bool = False
     send_error: bool = False
     send_meta_to_sink: bool = False
+    plain_numbers: bool = False
+    """Results are written as JSON: computed integral floats become ints."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,28 @@ class Compiler:
         arguments = [f"m{index}" for index in range(len(self._metadata))]
         self._values = ["r", *arguments, *(["p"] if forwards_payloads else [])]
 
+    def clean(self) -> Program | None:
+        """Return ``clean(rows, columns…) -> results`` for rows without nulls or missing columns.
+
+        It is one comprehension and raises if any row isn't clean; then ``loop`` is to be used. None
+        if the query can't be written so.
+        """
+        expressions = self._expressions(verified=True, trusting=True)
+        test = self._test(expressions)
+        result: str | None = "p"
+        if not self._forwards:
+            result = _Projection(self._plan.root, expressions, self._options).expression()
+        if result is None or expressions.lazy_aliases:
+            return None
+        columns = [f"{name}s" for name in self._values]
+        source = columns[0] if len(columns) == 1 else f"zip({', '.join(columns)})"
+        condition = "" if test is None else f" if {test}"
+        lines = [
+            f"def clean({', '.join(columns)}):",
+            f"    return [{result} for {', '.join(self._values)} in {source}{condition}]",
+        ]
+        return Program("\n".join(lines), expressions.namespace, expressions.call_sites)
+
     def loop(self) -> Program:
         """Return ``loop(rows, columns…, errors) -> results`` for rows of verified kinds."""
         expressions = self._expressions(verified=True)
@@ -105,7 +131,7 @@ class Compiler:
 
     def one(self) -> Program:
         """Return ``one(row, values…, emit, errors)`` for a single row of any kinds."""
-        expressions = self._expressions(verified=self._plan.scan.declared)
+        expressions = self._expressions(verified=self._plan.scan.declared, careful=True)
         body = list(self._row(expressions))
         lines = [
             f"def one({', '.join(self._values)}, emit, errors):",
@@ -116,7 +142,9 @@ class Compiler:
         ]
         return Program("\n".join(lines), expressions.namespace, expressions.call_sites)
 
-    def _expressions(self, *, verified: bool) -> ExpressionCompiler:
+    def _expressions(
+        self, *, verified: bool, trusting: bool = False, careful: bool = False
+    ) -> ExpressionCompiler:
         """Return a compiler of expressions; ``verified``: the rows have the kinds of the plan."""
         kinds = {use.name: use.kind for use in self._plan.scan.columns} if verified else {}
         items = self._plan.root.items
@@ -127,16 +155,23 @@ class Compiler:
             self._metadata,
             self._functions,
             self._call_numbers,
+            trusting=trusting,
+            careful=careful,
         )
+
+    def _test(self, expressions: ExpressionCompiler) -> str | None:
+        """Return the text of the WHERE condition, which from then on is known to hold."""
+        condition = self._plan.condition
+        if condition is None:
+            return None
+        test = expressions.condition(condition)
+        expressions.assume_true(condition)
+        return test
 
     # -- one row -------------------------------------------------------------------------------
 
     def _row(self, expressions: ExpressionCompiler) -> Iterator[str]:
-        condition = self._plan.condition
-        test = None
-        if condition is not None:
-            test = expressions.condition(condition)
-            expressions.assume_true(condition)
+        test = self._test(expressions)
         if self._forwards:
             output = ["emit(p)"]
         elif self._plan.root.is_identity and not self._options.send_meta_to_sink:
@@ -152,7 +187,7 @@ class Compiler:
 
 
 class _Projection:
-    """The statements that build one result row."""
+    """The text that builds one result row."""
 
     def __init__(
         self, project: Project, expressions: ExpressionCompiler, options: QueryOptions
@@ -162,42 +197,106 @@ class _Projection:
         self._limit = project.limit
         self._expressions = expressions
         self._options = options
-        self._setup: list[str] = []
         self._entries: list[_Entry] = []
+        for index, item in enumerate(self._items):
+            self._add(index, item)
+        if options.send_meta_to_sink:
+            value = expressions.value(MetaValue(key="")).text
+            self._entries.append(_Entry("vm", value, key=expressions.constant("__meta")))
 
     def lines(self) -> Iterator[str]:
-        for index, item in enumerate(self._items):
-            if index == self._unnested:
-                cut = "" if self._limit is None else f"[:{self._limit:d}]"
-                self._setup.append(f"u = ({self._expressions.item(index).text} or ()){cut}")
-            elif isinstance(item.expr, Star):
-                self._entries.append(_Entry("", self._expressions.value(item.expr).text))
-            elif item.invisible:
-                self._invisible(index, item)
-            else:
-                self._entries.append(self._entry(index, item))
-        if self._options.send_meta_to_sink:
-            text = self._expressions.value(MetaValue(key="")).text
-            self._entries.append(_Entry(self._expressions.constant("__meta"), text))
-        yield from self._setup
-        tests = [entry.absent for entry in self._entries if entry.absent]
+        """Yield the statements that build the row and emit it."""
+        yield from (f"{entry.name} = {entry.value}" for entry in self._entries)
+        tests = [f"{entry.name} is {entry.absent}" for entry in self._entries if entry.absent]
         if self._unnested is not None:
             yield from self._rows_of(self._items[self._unnested])
             return
-        complete = f"emit({{{', '.join(entry.display for entry in self._entries)}}})"
+        complete = ", ".join(entry.display(entry.name) for entry in self._entries if entry.is_shown)
         if not tests:
-            yield complete
+            yield f"emit({{{complete}}})"
             return
         yield f"if {' or '.join(tests)}:"
         yield from _indented(self._piecewise(), 1)
         yield "    emit(d)"
         yield "else:"
-        yield f"    {complete}"
+        yield f"    emit({{{complete}}})"
+
+    def expression(self) -> str | None:
+        """Return the row as one expression that raises where a field would be left out."""
+        if self._unnested is not None or not all(entry.is_shown for entry in self._entries):
+            return None
+        if not any(entry.absent for entry in self._entries):
+            shown = (
+                entry.display(f"({entry.name} := {entry.value})" if self._is_named(entry) else "")
+                for entry in self._entries
+            )
+            return f"{{{', '.join(shown)}}}"
+        tests = (
+            f"({entry.name} := {entry.value}) is not {entry.absent or 'PENDING'}"
+            for entry in self._entries
+        )
+        complete = ", ".join(entry.display(entry.name) for entry in self._entries)
+        return f"{{{complete}}} if {' and '.join(tests)} else unclean()"
+
+    def _is_named(self, entry: _Entry) -> bool:
+        """Tell whether another item refers to this one."""
+        return any(
+            isinstance(node, Alias) and f"v{node.index}" == entry.name
+            for item in self._items
+            for node in walk(item.expr)
+        )
+
+    def _add(self, index: int, item: Item) -> None:
+        name = f"v{index}"
+        expressions = self._expressions
+        if index == self._unnested:
+            cut = "" if self._limit is None else f"[:{self._limit:d}]"
+            self._entries.append(_Entry("u", f"({expressions.item(index).text} or ()){cut}"))
+        elif isinstance(item.expr, Star):
+            self._entries.append(_Entry(name, expressions.value(item.expr).text, is_star=True))
+        elif item.invisible:
+            # it counts where another item names it, or for what its calls remember
+            if any(isinstance(node, Call) for node in walk(item.expr)):
+                code = expressions.item(index)
+                self._entries.append(_Entry(name, code.text))
+                expressions.define_alias(index, name, code)
+        elif isinstance(item.expr, Column) and not item.alias:
+            self._entries.append(self._column(name, item.name, item.expr))
+        else:
+            self._entries.append(self._computed(index, name, item))
+
+    def _column(self, name: str, key: str, column: Column) -> _Entry:
+        if self._options.send_nil_field:
+            value, absent = self._expressions.value(column).text, ""
+        else:
+            value = self._expressions.raw_column(column)
+            absent = "" if self._expressions.is_present(column) else "UNSET"
+        return _Entry(name, value, key=self._expressions.constant(key), absent=absent)
+
+    def _computed(self, index: int, name: str, item: Item) -> _Entry:
+        code = self._expressions.item(index)
+        keeps_null = self._options.send_nil_field and bool(item.alias)
+        absent = "None" if code.nullable and not keeps_null else ""
+        value = self._plain(item.expr, code) if self._options.plain_numbers else code.text
+        self._expressions.define_alias(index, name, code)
+        return _Entry(name, value, key=self._expressions.constant(item.name), absent=absent)
+
+    def _plain(self, node: Expr, code: Code) -> str:
+        """Return a value of which integral floats are made ints."""
+        kind = self._expressions.kind(node)
+        if isinstance(node, _TAKEN_AS_IT_IS) or kind not in _MAYBE_FLOAT:
+            return code.text
+        if kind == Kind.ANY:
+            return f"plain({code.text})"
+        if code.nullable:
+            return f"(n if (n := {code.text}) is None or n % 1 else plain(n))"
+        return f"(n if (n := {code.text}) % 1 else plain(n))"
 
     def _piecewise(self) -> Iterator[str]:
+        has_star = any(entry.is_star for entry in self._entries)
         yield "d = {}"
         for entry in self._entries:
-            yield from entry.statements(self._has_star)
+            yield from entry.statements(has_star)
 
     def _rows_of(self, item: Item) -> Iterator[str]:
         """One row for each element: an object's fields beside the others, else one field."""
@@ -211,56 +310,38 @@ class _Projection:
         yield "for e in u:"
         yield f"    emit(spread(d, e, {name}, {aliases}))"
 
-    @property
-    def _has_star(self) -> bool:
-        return any(not entry.key for entry in self._entries)
-
-    def _invisible(self, index: int, item: Item) -> None:
-        """An invisible item counts where another one names it, or for what its calls remember."""
-        if any(isinstance(node, Call) for node in walk(item.expr)):
-            code = self._expressions.item(index)
-            self._setup.append(f"v{index} = {code.text}")
-            self._expressions.define_alias(index, f"v{index}", code)
-
-    def _entry(self, index: int, item: Item) -> _Entry:
-        key = self._expressions.constant(item.name)
-        name = f"v{index}"
-        if isinstance(item.expr, Column) and not item.alias:
-            if self._options.send_nil_field:
-                return _Entry(key, self._expressions.value(item.expr).text)
-            self._setup.append(f"{name} = {self._expressions.raw_column(item.expr)}")
-            return _Entry(key, name, f"{name} is UNSET")
-        code = self._expressions.item(index)
-        kind = self._expressions.kind(item.expr)
-        self._setup.append(f"{name} = {code.text}")
-        if kind in _MAYBE_FLOAT and not isinstance(item.expr, _TAKEN_AS_IT_IS):
-            self._setup.append(f"if type({name}) is float and {name}.is_integer():")
-            self._setup.append(f"    {name} = plain({name})")
-        self._expressions.define_alias(index, name, code)
-        keeps_null = self._options.send_nil_field and bool(item.alias)
-        return _Entry(key, name, f"{name} is None" if code.nullable and not keeps_null else "")
-
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One field of the result: the name of its key ("" for a whole row), text, test of absence."""
+    """One field of the result, or something that is computed along with it.
 
-    key: str
-    text: str
+    ``name`` is the local that holds ``value``, ``key`` the name of the constant with the field's
+    name; ``absent`` is what the local holds where the field is left out ("" if it never is).
+    """
+
+    name: str
+    value: str
+    key: str = ""
     absent: str = ""
+    is_star: bool = False
 
     @property
-    def display(self) -> str:
-        return f"{self.key}: {self.text}" if self.key else f"**{self.text}"
+    def is_shown(self) -> bool:
+        return self.is_star or bool(self.key)
+
+    def display(self, text: str) -> str:
+        """Return the field as part of a dict display, with ``text`` or its value."""
+        return f"**{text or self.value}" if self.is_star else f"{self.key}: {text or self.value}"
 
     def statements(self, over_star: bool) -> Iterator[str]:
-        if not self.key:
-            yield f"d.update({self.text})"
+        if self.is_star:
+            yield f"d.update({self.name})"
         elif not self.absent:
-            yield f"d[{self.key}] = {self.text}"
+            if self.key:
+                yield f"d[{self.key}] = {self.name}"
         else:
-            yield f"if not ({self.absent}):"
-            yield f"    d[{self.key}] = {self.text}"
+            yield f"if {self.name} is not {self.absent}:"
+            yield f"    d[{self.key}] = {self.name}"
             if over_star:
                 yield "else:"
                 yield f"    d.pop({self.key}, None)"
@@ -285,8 +366,15 @@ def _indented(lines: Sequence[str] | Iterator[str], levels: int) -> Iterator[str
     return (f"{'    ' * levels}{line}" for line in lines)
 
 
-def _plain(value: float) -> int | float:
-    return int(value) if -_LARGEST_PLAIN < value < _LARGEST_PLAIN else value
+def _plain(value: Any) -> Any:
+    """Return an integral float as an int, so that JSON shows no point; others as they are."""
+    if type(value) is float and value.is_integer() and -_LARGEST_PLAIN < value < _LARGEST_PLAIN:
+        return int(value)
+    return value
+
+
+def _unclean() -> None:
+    raise ValueError("a field is left out")
 
 
 def _without(row: Row, names: frozenset[str]) -> Row:
@@ -320,11 +408,13 @@ _SUPPORT: dict[str, Any] = {
         "abs": abs,
         "len": len,
         "type": type,
+        "str": str,
         "zip": zip,
     },
     "UNSET": UNSET,
     "PENDING": _Pending(),
     "plain": _plain,
+    "unclean": _unclean,
     "without": _without,
     "spread": _spread,
     "replaced": _replaced,

@@ -8,9 +8,9 @@ kind, whether it can be null) decides between a plain Python operator and the ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from engine.sql import operators
@@ -34,9 +34,11 @@ from engine.sql.ast import (
     Star,
     Unary,
 )
+from engine.sql.code import CallSite, Code, Columns
 from engine.sql.functions import FunctionRegistry, FunctionSpec, Nulls
 from engine.sql.infer import StaticKinds
 from engine.sql.kinds import Kind
+from engine.sql.nulls import BOTH, FIRST, proven_not_null, trusted_places
 
 _ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
     "+": operators.add,
@@ -63,54 +65,6 @@ _COMPARISON = {
 _INT64 = 1 << 63
 
 
-@dataclass(frozen=True, slots=True)
-class Code:
-    """The text of an expression and what is known of its value.
-
-    ``repeatable``: the text is a name or slot that may be written twice. ``maybe_unset``: the value
-    may be UNSET, a column missing in its row, which counts as null.
-    """
-
-    text: str
-    nullable: bool = True
-    repeatable: bool = False
-    maybe_unset: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class CallSite:
-    """A function call that needs something of the rule: a context, a plugin instance.
-
-    ``function`` and ``context`` are names that the namespace must define; ``number`` tells the
-    call sites of one query apart.
-    """
-
-    spec: FunctionSpec
-    function: str
-    context: str
-    number: int
-    checked: bool
-
-
-class Columns:
-    """How compiled code reads the columns of a row ``r``."""
-
-    def __init__(self, slot: Callable[[str], str] | None) -> None:
-        self._slot = slot
-
-    def raw(self, name: str, constant: Callable[[Any], str]) -> str:
-        """Return the text of a column's value, UNSET where it is missing."""
-        if self._slot is not None:
-            return f"r.{self._slot(name)}"
-        return f"r.get({constant(name)}, UNSET)"
-
-    def value(self, name: str, constant: Callable[[Any], str]) -> Code:
-        """Return a column as an operand."""
-        if self._slot is not None:
-            return Code(self.raw(name, constant), repeatable=True, maybe_unset=True)
-        return Code(f"r.get({constant(name)})")
-
-
 class ExpressionCompiler:
     """Compiles the expressions of one query; keeps their constants and call sites."""
 
@@ -122,7 +76,17 @@ class ExpressionCompiler:
         metadata_keys: Sequence[str],
         functions: FunctionRegistry,
         call_numbers: Mapping[int, int],
+        *,
+        trusting: bool = False,
+        careful: bool = False,
     ) -> None:
+        """Start on a query.
+
+        ``trusting``: where a null would raise anyway or gives the same, don't look for one.
+        ``careful``: call functions so that their errors are well told, and never inline.
+        """
+        self._trusting = trusting
+        self._is_careful = careful
         self._columns = columns
         self._call_numbers = call_numbers
         self._kinds = kinds
@@ -194,6 +158,10 @@ class ExpressionCompiler:
     def kind(self, node: Expr) -> Kind:
         return self._kinds.of(node)
 
+    def is_present(self, column: Column) -> bool:
+        """Tell whether a column is known to be there and not null."""
+        return column.name in self._not_null
+
     def raw_column(self, column: Column) -> str:
         """Return a column as it came, UNSET where missing."""
         return self._columns.raw(column.name, self.constant)
@@ -248,13 +216,13 @@ class ExpressionCompiler:
         otherwise: str,
         build: Callable[..., str],
         *,
-        repeats_first: bool = False,
+        repeated: Container[int] = (),
     ) -> str:
         """Return ``build(operands)`` for operands that aren't null, else ``otherwise``.
 
         All operands are computed before any is tested: an error in one of them wins over a null in
-        another, as it does in the careful operators. ``repeats_first``: ``build`` uses the first
-        operand more than once.
+        another, as it does in the careful operators. ``repeated``: places of the operands that
+        ``build`` uses more than once.
         """
         is_tested = any(code.nullable for code in operands)
         computed: list[str] = []
@@ -262,10 +230,10 @@ class ExpressionCompiler:
         names: list[str] = []
         for index, code in enumerate(operands):
             name = code.text
-            must_repeat = is_tested or (repeats_first and index == 0)
-            if must_repeat and not code.repeatable:
+            if not code.repeatable and (is_tested or index in repeated):
                 name = self._temporary()
-                computed.append(f"(({name} := {code.text}) is not None)")
+                null = "None" if code.nullable else "PENDING"  # which it never is
+                computed.append(f"(({name} := {code.text}) is not {null})")
             elif code.nullable:
                 tests.append(f"{name} is not None")
             if code.maybe_unset:
@@ -279,8 +247,22 @@ class ExpressionCompiler:
             return f"({' and '.join(tests)} and ({result}))"
         return f"({result} if {' and '.join(tests)} else {otherwise})"
 
-    def _all(self, *nodes: Expr) -> list[Code]:
-        return [self.compile(node) for node in nodes]
+    def _all(self, *nodes: Expr, trusted: Container[int] = ()) -> list[Code]:
+        """Compile operands; at the places ``trusted`` plain Python treats a null as it should be.
+
+        That is: it raises (and the row is computed with more care), or the result is the same.
+        """
+        return [
+            self._trusted(node) if self._trusting and place in trusted else self.compile(node)
+            for place, node in enumerate(nodes)
+        ]
+
+    def _trusted(self, node: Expr) -> Code:
+        code = self.compile(node)
+        is_checked = self._kinds.of(node).is_numeric or self._kinds.of(node) == Kind.STRING
+        if isinstance(node, Column) and is_checked:
+            return replace(code, nullable=False, maybe_unset=False)
+        return code
 
     def _careful(self, function: Callable[..., Any], *nodes: Expr, flag: bool | None = None) -> str:
         """Return a call of an operator that knows all kinds and nulls."""
@@ -325,7 +307,7 @@ class ExpressionCompiler:
         symbol, careful = _COMPARISON[node.op]
         kinds = [self._kinds.of(node.left), self._kinds.of(node.right)]
         if _are_alike(kinds) or (kinds == [Kind.BOOLEAN] * 2 and node.op in ("=", "!=")):
-            operands = self._all(node.left, node.right)
+            operands = self._all(node.left, node.right, trusted=trusted_places(node))
             text = self._guarded(operands, "False", lambda a, b: f"{a} {symbol} {b}")
         else:
             text = self._careful(careful, node.left, node.right)
@@ -337,7 +319,7 @@ class ExpressionCompiler:
         if not (left.is_numeric and right.is_numeric):
             careful = (_INT_ARITHMETIC if ints else _ARITHMETIC)[node.op]
             return Code(self._careful(careful, node.left, node.right))
-        operands = self._all(node.left, node.right)
+        operands = self._all(node.left, node.right, trusted=BOTH)
         function = _DIVISION.get((node.op, ints))
         if function is not None:
             helper = self._helper(function)
@@ -358,7 +340,7 @@ class ExpressionCompiler:
         )
 
     def _unary(self, node: Unary) -> Code:
-        operand = self.compile(node.operand)
+        (operand,) = self._all(node.operand, trusted=FIRST if node.op == "-" else ())
         if node.op == "NOT":
             if self._is_certain(node.operand, operand):
                 return Code(f"(not {operand.text})", nullable=False)
@@ -374,10 +356,10 @@ class ExpressionCompiler:
             return Code(self._careful(operators.between, *parts, flag=node.negated), nullable=False)
         negation = "not " if node.negated else ""
         text = self._guarded(
-            self._all(*parts),
+            self._all(*parts, trusted=range(3)),
             "False",
             lambda value, low, high: f"{negation}({value} >= {low} and {value} <= {high})",
-            repeats_first=True,
+            repeated=FIRST,
         )
         return Code(text, nullable=False)
 
@@ -389,9 +371,8 @@ class ExpressionCompiler:
                 frozenset(item.value for item in node.items if isinstance(item, Literal))
             )
             negation = "not " if node.negated else ""
-            text = self._guarded(
-                self._all(node.value), "False", lambda v: f"{v} {negation}in {values}"
-            )
+            operands = self._all(node.value, trusted=() if node.negated else FIRST)
+            text = self._guarded(operands, "False", lambda v: f"{v} {negation}in {values}")
         else:
             value = self.value(node.value).text
             items = ", ".join(self.value(item).text for item in node.items)
@@ -415,7 +396,7 @@ class ExpressionCompiler:
             return Code(text, nullable=False)
         matches = self.constant(operators.like_pattern(pattern.value).fullmatch)
         test = "is None" if node.negated else "is not None"
-        operands = self._all(node.value)
+        operands = self._all(node.value, trusted=FIRST)
         text = self._guarded(operands, "False", lambda v: f"{matches}({v}) {test}")
         return Code(text, nullable=False)
 
@@ -491,24 +472,29 @@ class ExpressionCompiler:
     def _call(self, node: Call) -> Code:
         spec = self._functions.get(node.name)
         assert spec is not None, "the analyser lets no unknown function through"
-        exact = all(
+        exact = not self._is_careful and all(
             spec.parameter(index).takes_kind(self._kinds.of(argument))
             for index, argument in enumerate(node.args)
         )
         function, lead = self._function(node, spec, checked=not exact)
+        inline = spec.inline if exact else None
+        repeated = inline.repeated(len(node.args)) if inline else frozenset()
 
         def build(*arguments: str) -> str:
-            if exact and spec.inline:
-                return spec.inline.format(*arguments)
-            return f"{function}({', '.join([*lead, *arguments])})"
+            if inline is None:
+                return f"{function}({', '.join([*lead, *arguments])})"
+            names = {name: self.constant(value) for name, value in inline.names.items()}
+            return inline.text(arguments, call=function, **names)
 
         propagates = spec.nulls is Nulls.PROPAGATE
         if not exact or spec.nulls is Nulls.PASS:
-            texts = [self.value(argument).text for argument in node.args]
-            return Code(build(*texts), spec.may_be_null or propagates)
-        operands = self._all(*node.args)
+            operands = [replace(self.value(arg), nullable=False) for arg in node.args]
+            text = self._guarded(operands, "None", build, repeated=repeated)
+            return Code(text, spec.may_be_null or propagates)
+        numeric = [n for n in range(len(node.args)) if spec.parameter(n).kind.is_numeric]
+        operands = self._all(*node.args, trusted=numeric if inline else ())
         nullable = propagates and any(code.nullable for code in operands)
-        text = self._guarded(operands, repr(spec.nulls.result), build)
+        text = self._guarded(operands, repr(spec.nulls.result), build, repeated=repeated)
         return Code(text, spec.may_be_null or nullable)
 
     def _function(self, node: Call, spec: FunctionSpec, *, checked: bool) -> tuple[str, list[str]]:
@@ -544,30 +530,3 @@ class ExpressionCompiler:
 def _are_alike(kinds: Sequence[Kind]) -> bool:
     """Tell whether values of these kinds compare with plain Python operators."""
     return all(kind.is_numeric for kind in kinds) or all(kind == Kind.STRING for kind in kinds)
-
-
-def proven_not_null(condition: Expr) -> frozenset[str]:
-    """Return the columns that can't be null where ``condition`` is true."""
-    if isinstance(condition, Binary):
-        if condition.op == "AND":
-            return proven_not_null(condition.left) | proven_not_null(condition.right)
-        if condition.op in _COMPARISON:
-            return _strict_columns(condition.left) | _strict_columns(condition.right)
-    if isinstance(condition, Between):
-        return frozenset().union(
-            *(map(_strict_columns, (condition.value, condition.low, condition.high)))
-        )
-    if isinstance(condition, (In, Like)):
-        return _strict_columns(condition.value)
-    return frozenset()
-
-
-def _strict_columns(node: Expr) -> frozenset[str]:
-    """Return the columns whose being null makes ``node`` null."""
-    if isinstance(node, Column):
-        return frozenset({node.name})
-    if isinstance(node, Binary) and node.op in _ARITHMETIC:
-        return _strict_columns(node.left) | _strict_columns(node.right)
-    if isinstance(node, Unary) and node.op == "-":
-        return _strict_columns(node.operand)
-    return frozenset()

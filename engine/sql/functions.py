@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -94,6 +94,33 @@ class Parameter:
         return f"[{text}]" if self.optional else text
 
 
+@dataclass(frozen=True, slots=True)
+class Inline:
+    """A Python expression that the compiler writes instead of a call.
+
+    In ``template``, ``{0}``, ``{1}`` … stand for the arguments, ``{call}`` for the function itself
+    (for what the expression leaves to it), other names in braces for ``names``. ``each`` and
+    ``joint`` are for any number of arguments: ``each`` with ``{0}`` for one, joined by ``joint``.
+    """
+
+    template: str = ""
+    names: Mapping[str, Any] = field(default_factory=dict)
+    each: str = ""
+    joint: str = ""
+
+    def repeated(self, arguments: int) -> frozenset[int]:
+        """Return the arguments that stand more than once in the expression."""
+        if self.each:
+            return frozenset(range(arguments)) if self.each.count("{0}") > 1 else frozenset()
+        return frozenset(n for n in range(arguments) if self.template.count(f"{{{n}}}") > 1)
+
+    def text(self, arguments: Sequence[str], **names: str) -> str:
+        """Return the expression for the texts of the arguments and the names of the constants."""
+        if self.each:
+            return self.joint.join(self.each.format(argument, **names) for argument in arguments)
+        return self.template.format(*arguments, **names)
+
+
 ResultKind = Kind | Callable[[Sequence[Kind]], Kind]
 
 
@@ -103,8 +130,8 @@ class FunctionSpec:
 
     ``call`` takes the arguments as they are in SQL, after the context where ``wants_context``;
     it may rely on the declared kinds and, unless ``nulls`` is PASS, on the absence of nulls.
-    ``inline``, when given, is a Python expression with ``{0}``, ``{1}`` … for the arguments that
-    does the same. ``make``, for plugins, gives the object whose ``exec`` is called.
+    ``inline``, when given, does the same without a call; see `Inline`. ``make``, for plugins, gives
+    the object whose ``exec`` is called.
     """
 
     name: str
@@ -116,7 +143,7 @@ class FunctionSpec:
     category: str = "plugin"
     doc: str = ""
     example: str = ""
-    inline: str = ""
+    inline: Inline | None = None
     aliases: tuple[str, ...] = ()
     wants_context: bool = False
     stateless: bool = True
@@ -224,7 +251,7 @@ def scalar(
     example: str,
     nulls: Nulls = Nulls.PROPAGATE,
     result: ResultKind | None = None,
-    inline: str = "",
+    inline: Inline | str | None = None,
     may_be_null: bool = False,
     validate: Callable[[Sequence[object]], None] | None = None,
     returns_rows: bool = False,
@@ -233,7 +260,8 @@ def scalar(
 
     Kinds come from the annotations (``Number``, ``int``, ``str`` …, ``Any``), the documentation
     from the docstring; a first parameter ``ctx`` receives the context. ``may_be_null`` tells that
-    the function gives null for arguments that aren't. ``validate`` looks at the arguments when a
+    the function gives null for arguments that aren't, ``inline`` is an `Inline` or the template of
+    one. ``validate`` looks at the arguments when a
     rule is planned (the value of each literal, ``...`` for all others) and raises ``ConfigError``.
     """
 
@@ -251,7 +279,7 @@ def scalar(
                 category=function.__module__.rpartition(".")[2],
                 doc=inspect.cleandoc(function.__doc__ or ""),
                 example=example,
-                inline=inline,
+                inline=Inline(inline) if isinstance(inline, str) else inline,
                 aliases=aliases,
                 wants_context=wants_context,
                 validate=validate,

@@ -1,8 +1,9 @@
 r"""LIKE patterns, matched in time that no pattern can blow up.
 
-``%`` is any text, ``_`` any character, ``\`` takes the next character as it is; everything else
-stands for itself (language specification, 8.2, item 20). Between two ``%`` the first place that
-fits is as good as any other, so a match never goes back.
+``%`` is any text, ``_`` any character, but neither takes a line feed; ``\`` takes the next character
+as it is; everything else stands for itself (language specification, 1.3, with 8.2, item 20). So
+each line of a text must fit its line of the pattern, and there, between two ``%``, the first place
+that fits is as good as any other: a match never goes back.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from typing import Protocol
 
 _MOST_STEPS = 1 << 27
 """Comparisons that one search for a segment with ``_`` may need; about a second."""
+
+
+_Match = Callable[[str], bool | None]
 
 
 class _Segment(Protocol):
@@ -58,11 +62,22 @@ class LikePattern:
     """A LIKE pattern; ``fullmatch(text)`` gives True if the whole text matches, else None."""
 
     def __init__(self, pattern: str) -> None:
-        segments = list(_segments(pattern))
-        self.fullmatch: Callable[[str], bool | None] = _plain(segments) or _Parts(segments).match
+        lines = [_plain(segments) or _Parts(segments).match for segments in _lines(pattern)]
+        self.fullmatch: _Match = lines[0] if len(lines) == 1 else _by_line(lines)
 
 
-def _plain(segments: list[_Segment]) -> Callable[[str], bool | None] | None:
+def _by_line(lines: list[_Match]) -> _Match:
+    def match(text: str) -> bool | None:
+        given = text.split("\n")
+        fits = len(given) == len(lines) and all(
+            line(part) for line, part in zip(lines, given, strict=True)
+        )
+        return fits or None
+
+    return match
+
+
+def _plain(segments: list[_Segment]) -> _Match | None:
     """Return the quick way for the commonest patterns: x, x%, %x and %x%."""
     literals = [segment.literal for segment in segments if isinstance(segment, _Literal)]
     match literals:
@@ -71,11 +86,11 @@ def _plain(segments: list[_Segment]) -> Callable[[str], bool | None] | None:
         case [whole]:
             return lambda text: True if text == whole else None
         case [start, ""]:
-            return lambda text: True if text.startswith(start) else None
+            return lambda text: True if text.startswith(start) and "\n" not in text else None
         case ["", end]:
-            return lambda text: True if text.endswith(end) else None
+            return lambda text: True if text.endswith(end) and "\n" not in text else None
         case ["", part, ""]:
-            return lambda text: True if part in text else None
+            return lambda text: True if part in text and "\n" not in text else None
     return None
 
 
@@ -90,7 +105,7 @@ class _Parts:
 
     def match(self, text: str) -> bool | None:
         length = len(text)
-        if length < self._shortest or not self._first.fits(text, 0):
+        if length < self._shortest or "\n" in text or not self._first.fits(text, 0):
             return None
         if self._last is None:
             return True if length == self._shortest else None
@@ -106,19 +121,22 @@ class _Parts:
         return True
 
 
-def _segments(pattern: str) -> Iterator[_Segment]:
-    """Yield the parts between the ``%``; the first and the last may be empty."""
+def _lines(pattern: str) -> Iterator[list[_Segment]]:
+    """Yield for each line the parts between the ``%``; the first and the last may be empty."""
+    segments: list[_Segment] = []
     segment: list[str | None] = []  # None for any character
     characters = iter(pattern)
     for character in characters:
+        literal = next(characters, "\\") if character == "\\" else character
         if character == "%":
-            yield _segment(segment)
+            segments.append(_segment(segment))
             segment = []
-        elif character == "_":
-            segment.append(None)
+        elif literal == "\n":
+            yield [*segments, _segment(segment)]
+            segments, segment = [], []
         else:
-            segment.append(next(characters, "\\") if character == "\\" else character)
-    yield _segment(segment)
+            segment.append(None if character == "_" else literal)
+    yield [*segments, _segment(segment)]
 
 
 def _segment(characters: list[str | None]) -> _Segment:

@@ -9,13 +9,17 @@ from typing import Any
 from engine.batch import Row
 from engine.errors import EngineError, RowError
 from engine.layout import Frame, Layout
+from engine.sql.code import CallSite
 from engine.sql.compile import Compiler, Program, QueryOptions, has_state, metadata_keys
-from engine.sql.expression import CallSite
 from engine.sql.functions import FunctionRegistry
 from engine.sql.plan import Plan
 
 Bind = Callable[[CallSite], tuple[Callable[..., Any], Any]]
 """Gives the function and the context of a call site in one rule."""
+
+
+_MOST_SKIPPED = 63
+"""Batches that are not even tried as clean ones, after many that weren't."""
 
 
 class Result:
@@ -90,7 +94,7 @@ class Query:
             and frame.typed
             and self._layout.verifies(self._plan.scan.columns)
         ):
-            out = variant.loop(frame.rows, *columns, errors)
+            out = variant.run(frame.rows, columns, errors)
         else:
             out = []
             for values in zip(frame.rows, *columns, strict=True):
@@ -119,10 +123,13 @@ class Query:
         fail = _reporting(self._options.send_error)
         one = careful.define("one", fail=fail, surplus=self._surplus, **names(careful))
         if whole or has_state(self._plan, self._functions):
-            return _Variant(one, None, (careful,))
+            return _Variant(one, None, None, (careful,))
         fast = compiler.loop()
         loop = fast.define("loop", one=one, surplus=self._surplus, **names(fast))
-        return _Variant(one, loop, (careful, fast))
+        clean = compiler.clean()
+        if clean is None:
+            return _Variant(one, loop, None, (careful, fast))
+        return _Variant(one, loop, clean.define("clean", **names(clean)), (careful, fast, clean))
 
     def _metadata(self, frame: Frame, key: str) -> Sequence[Any]:
         if key:
@@ -131,13 +138,34 @@ class Query:
         return [frame.meta.row(index) for index in range(len(frame))]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Variant:
     """The functions of a query for one form of rows; ``programs`` are their texts."""
 
     one: Callable[..., None]
     loop: Callable[..., list[Any]] | None
+    clean: Callable[..., list[Any]] | None
     programs: tuple[Program, ...]
+    _failures: int = 0
+    _skipped: int = 0
+
+    def run(
+        self, rows: list[Any], columns: Sequence[Sequence[Any]], errors: list[RowError]
+    ) -> list[Any]:
+        """Compute rows of verified kinds, as clean ones while they mostly are."""
+        if self.clean is not None and self._skipped >= self._failures:
+            try:
+                out = self.clean(rows, *columns)
+            except Exception:
+                self._failures = min(2 * self._failures + 1, _MOST_SKIPPED)
+            else:
+                self._failures = 0
+                return out
+            finally:
+                self._skipped = 0
+        self._skipped += 1
+        assert self.loop is not None
+        return self.loop(rows, *columns, errors)
 
 
 class _Bindings:

@@ -20,10 +20,20 @@ from typing import Any
 import msgspec
 
 from engine.testing import Emission, Outcome
+from tests.conformance.calls import (
+    CONDITIONS,
+    RELATIONS,
+    Arguments,
+    Difference,
+    Excuse,
+    excuses,
+    find_differences,
+)
 from tests.conformance.cases import Case, Expectation, Results, expectation
 from tests.conformance.compare import differences, is_error, same_emission
 
 HERE = Path(__file__).resolve().parent
+_TEXT = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 _ALIAS = r"\bFROM\s+(\w+)\s+AS\s+(\w+)"
 
 Run = Callable[[Case], Awaitable[Outcome]]
@@ -35,6 +45,8 @@ class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     sql: str = ""
     """A regular expression that is found in the query, in any case."""
+    code: str = ""
+    """The same, in the query without what is in quotes."""
     ddl: str = ""
     """The same, in the statement of some stream or table."""
     data: str = ""
@@ -47,6 +59,7 @@ class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Tell whether a case fulfils all conditions."""
         return (
             _found(self.sql, [case.sql])
+            and _found(self.code, [_TEXT.sub("''", case.sql)])
             and _found(self.ddl, [stream.ddl for stream in _inputs(case)])
             and _found(self.data, [text for stream in _inputs(case) for text in _texts(stream)])
             and (not self.stage or not _stages(case.expect).isdisjoint(self.stage))
@@ -69,6 +82,8 @@ class Deviation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One of them must hold."""
     rewrite: tuple[str, str] = ("", "")
     """For the rule ``rewritten``: what to replace in the query, and by what."""
+    calls: tuple[Excuse, ...] = ()
+    """For the rule ``calls``: which calls may give something else, and what."""
 
     def applies(self, case: Case) -> bool:
         """Tell whether a case is of this kind."""
@@ -98,6 +113,8 @@ class Trial:
     deviation: Deviation
     outcome: Outcome
     run: Run
+    others: tuple[Deviation, ...] = ()
+    """All reasons that may excuse the case."""
 
 
 @dataclass(slots=True)
@@ -128,6 +145,9 @@ def read_deviations(folder: Path = HERE) -> Deviations:
     for entry in msgspec.convert(table["deviation"], list[Deviation]):
         if entry.ours not in RULES:
             raise ValueError(f"{entry.name}: there is no rule {entry.ours!r}")
+        for excuse in entry.calls:
+            if excuse.when not in CONDITIONS or excuse.relation not in RELATIONS:
+                raise ValueError(f"{entry.name}: {excuse.when or excuse.relation!r} is not known")
         if entry.name in found.reasons:
             raise ValueError(f"{entry.name} is there twice")
         found.reasons[entry.name] = entry
@@ -171,7 +191,46 @@ async def _survives(trial: Trial) -> list[str]:
     before = trial.case.expect.results
     same = msgspec.structs.replace(trial.case.expect, error="", stage="")
     begin = Outcome(trial.outcome.emissions[: len(before)])
-    return _unfinished(trial.outcome) or differences(same, begin)
+    problems = _unfinished(trial.outcome)
+    if problems or not differences(same, begin):
+        return problems
+    return [text for text, reasons in await _reasons(trial) if not reasons]
+
+
+async def _calls(trial: Trial) -> list[str]:
+    """All that is different is excused call by call, some of it by this reason."""
+    if trial.outcome.failure or trial.case.expect.is_failure:
+        return ["a rule that dies isn't excused by a call"]
+    found = await _reasons(trial)
+    if not any(trial.deviation.name in reasons for _, reasons in found):
+        return ["nothing is different in the way of this reason"]
+    return [text for text, reasons in found if not reasons]
+
+
+async def _reasons(trial: Trial) -> list[tuple[str, list[str]]]:
+    """Return each difference with the names of the reasons that excuse it."""
+    found = find_differences(trial.case, trial.outcome)
+    if found is None:
+        return [("the query can't be parsed", [])]
+    arguments = Arguments(trial.case, trial.run)
+    return [
+        (
+            difference.text,
+            [
+                reason.name
+                for reason in trial.others
+                if await _is_excused(reason, difference, arguments)
+            ],
+        )
+        for difference in found
+    ]
+
+
+async def _is_excused(reason: Deviation, difference: Difference, arguments: Arguments) -> bool:
+    for excuse in reason.calls:
+        if await excuses(excuse, difference, arguments):
+            return True
+    return False
 
 
 async def _succeeds(trial: Trial) -> list[str]:
@@ -233,6 +292,7 @@ RULES: dict[str, Rule] = {
     "rewritten": _rewritten,
     "without alias": _without_alias,
     "runs": _runs,
+    "calls": _calls,
 }
 
 

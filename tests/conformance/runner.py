@@ -91,8 +91,9 @@ async def _check(case: Case, deviations: Deviations, seconds: float) -> Report:
         if not found:
             lacks = outcome.refused and re.search(_LACKING, outcome.refused.message)
             return Report(case, Verdict.MISSING if lacks else Verdict.PASSED)
-        for deviation in deviations.applying(case):
-            trial = Trial(case, deviation, outcome, run)
+        applying = tuple(deviations.applying(case))
+        for deviation in applying:
+            trial = Trial(case, deviation, outcome, run, applying)
             if not await deviation.is_kept(trial):
                 continue
             return Report(case, Verdict.DEVIATED, deviation.name)
