@@ -99,6 +99,8 @@ class Context(ABC):
     root_path: Path
     """The root folder, where ``plugins/`` and ``etc/`` stand."""
     clock: Clock
+    started_at: int
+    """When this run of the rule began, in epoch milliseconds."""
 
     state: StateScope
 

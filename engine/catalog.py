@@ -89,7 +89,7 @@ def resolve(definition: StreamDef) -> Stream:
         definition.name,
         definition.kind,
         definition.options,
-        Schema(_columns(definition), strict=definition.options.strict_validation),
+        _schema(_columns(definition), definition.options),
         definition.given,
         definition.properties,
         definition.where,
@@ -106,7 +106,7 @@ def from_statement(create: CreateStream, where: Positions = NOWHERE) -> Stream:
         create.name,
         kind,
         definition.options,
-        Schema(create.fields, strict=definition.options.strict_validation),
+        _schema(create.fields, definition.options),
         definition.given,
         definition.properties,
         where,
@@ -128,6 +128,12 @@ def _from_sql(definition: StreamDef) -> Stream:
     if stream.kind != definition.kind:
         raise ConfigError(f"{stream.name} is a {stream.kind}", at=definition.at)
     return stream
+
+
+def _schema(fields: tuple[FieldDef, ...], options: StreamOptions) -> Schema:
+    return Schema(
+        fields, strict=options.strict_validation, timestamp_format=options.timestamp_format
+    )
 
 
 def _columns(definition: StreamDef) -> tuple[FieldDef, ...]:

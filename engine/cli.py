@@ -129,6 +129,23 @@ def demo(
     raise typer.Exit(FAILED if failed else DONE)
 
 
+@app.command("explain")
+def explain(
+    files: Annotated[list[Path], typer.Argument(help="Rule files or folders of them.")],
+    root: Root = None,
+    code: Annotated[bool, typer.Option("--code", help="Show the generated Python too.")] = False,
+) -> None:
+    """Show how the rules of some files will be run, without running them."""
+    from engine.engine import Engine
+
+    engine = Engine(root)
+    for rule in engine.load(*files).rules.values():
+        typer.echo(f"rule {rule.id}")
+        typer.echo(engine.explain(rule.sql))
+        if code:
+            typer.echo(f"\n{engine.explain(rule.sql, code=True)}\n")
+
+
 @app.command("functions")
 def functions(
     name: Annotated[str, typer.Argument(help="Show this function in full.")] = "",

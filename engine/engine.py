@@ -33,6 +33,7 @@ from engine.run.resources import ResourcePool
 from engine.run.rule import ResultLimit, Rule
 from engine.run.shared import SharedSource
 from engine.run.source import SourceRunner, StreamReader
+from engine.sql.ast import CreateStream, Select
 
 F = TypeVar("F", bound=Callable[..., Any])
 RuleLike = RuleDef | Mapping[str, Any] | str | Path
@@ -136,6 +137,63 @@ class Engine:
 
         stream = from_statement(parse_create(statement))
         return self.catalog.add(stream, replace=replace)
+
+    def execute(self, statement: str) -> str | list[str] | Stream:
+        """Run a statement about streams or tables.
+
+        CREATE returns the stream, SHOW the names, DESCRIBE a text, DROP and EXPLAIN a sentence.
+
+        Raises:
+            SqlError, ConfigError: the statement is wrong, or what it names isn't there.
+        """
+        from engine.explain import describe_stream
+        from engine.sql.parse import parse
+
+        parsed = parse(statement)
+        if isinstance(parsed, CreateStream):
+            return self.catalog.add(from_statement(parsed))
+        if isinstance(parsed, Select):
+            raise ConfigError("a SELECT runs as a rule", hint="use query() or start()")
+        kind = parsed.kind.lower()
+        if parsed.verb == "SHOW":
+            return sorted(stream.name for stream in self.catalog if stream.kind == kind)
+        if parsed.name not in self.catalog or self.catalog[parsed.name].kind != kind:
+            raise ConfigError(f"there is no {kind} {parsed.name}", at=parsed.at)
+        if parsed.verb == "DROP":
+            self.drop_stream(parsed.name)
+            return f"{kind} {parsed.name} is dropped"
+        return describe_stream(self.catalog[parsed.name])
+
+    def drop_stream(self, name: str) -> None:
+        """Forget a stream or table.
+
+        Raises:
+            ConfigError: a rule that isn't stopped reads it.
+        """
+        readers = [
+            rule.id
+            for rule in self.rules.values()
+            if rule.parts is not None
+            and rule.parts.source.name == f"source[{name}]"
+            and not rule.status.state.is_final
+        ]
+        if readers:
+            raise ConfigError(f"{name} is read by {', '.join(readers)}", hint="stop that first")
+        self.catalog.drop(name)
+
+    def explain(self, sql: str, *, code: bool = False) -> str:
+        """Return the plan of a query as text, with ``code`` the Python text it is compiled to.
+
+        Raises:
+            SqlError: the query is wrong.
+        """
+        from engine.explain import explain_code, explain_plan
+        from engine.sql.analyse import analyse
+        from engine.sql.parse import parse_select
+        from engine.sql.source import SourceText
+
+        plan = analyse(parse_select(sql), SourceText(sql), self.catalog.schemas(), self.functions)
+        return explain_code(plan, self.functions) if code else explain_plan(plan)
 
     def define_stream(self, name: str, *, replace: bool = False, **properties: Any) -> Stream:
         """Define a stream by its properties, named as in a rule file.

@@ -30,6 +30,7 @@ LAYERS = [
     ("engine.sql", "engine.functions", "engine.template"),
     ("engine.codec", "engine.catalog", "engine.memory", "engine.mqtt", "engine.registry"),
     ("engine.run",),
+    ("engine.explain",),
     ("engine.engine", "engine.broker"),
     ("engine.testing", "engine.demo", "engine.command", "engine.reference"),
     ("engine.cli",),

@@ -30,10 +30,16 @@ _DAY_ONE = date(1970, 1, 1).toordinal()
 # -- checks when a rule is planned ---------------------------------------------------------------
 
 
+def _check_times(args: Sequence[object]) -> None:
+    if any(isinstance(value, bool) for value in args):
+        raise ConfigError("a boolean is no time", hint="give epoch milliseconds or ISO 8601 text")
+
+
 def _checked_by(check: Callable[[str], object], index: int) -> Callable[[Sequence[object]], None]:
     """Return a validation that gives a literal text to ``check``, which raises if it's wrong."""
 
     def validate(args: Sequence[object]) -> None:
+        _check_times(args)
         text = args[index] if index < len(args) else ...
         if isinstance(text, str):
             try:
@@ -92,85 +98,85 @@ def _plain_text(moment: datetime, precision: int = 0) -> str:
 # -- parts of a time -----------------------------------------------------------------------------
 
 
-@scalar(example="year('2024-02-29') = 2024")
+@scalar(example="year('2024-02-29') = 2024", validate=_check_times)
 def year(t: Any) -> int:
     """Return the year of a time."""
     return to_datetime(t, "year").year
 
 
-@scalar(example="quarter('2024-05-01') = 2")
+@scalar(example="quarter('2024-05-01') = 2", validate=_check_times)
 def quarter(t: Any) -> int:
     """Return the quarter of the year, 1 to 4."""
     return (to_datetime(t, "quarter").month + 2) // 3
 
 
-@scalar(example="month('2024-02-29') = 2")
+@scalar(example="month('2024-02-29') = 2", validate=_check_times)
 def month(t: Any) -> int:
     """Return the month, 1 to 12."""
     return to_datetime(t, "month").month
 
 
-@scalar(example="week('2024-02-29') = 9")
+@scalar(example="week('2024-02-29') = 9", validate=_check_times)
 def week(t: Any) -> int:
     """Return the week of the year by ISO 8601, 1 to 53; it begins on Monday."""
     return to_datetime(t, "week").isocalendar().week
 
 
-@scalar("day", example="day_of_month('2024-02-29') = 29")
+@scalar("day", example="day_of_month('2024-02-29') = 29", validate=_check_times)
 def day_of_month(t: Any) -> int:
     """Return the day of the month, 1 to 31."""
     return to_datetime(t, "day_of_month").day
 
 
-@scalar(example="day_of_week('2024-02-29') = 4")
+@scalar(example="day_of_week('2024-02-29') = 4", validate=_check_times)
 def day_of_week(t: Any) -> int:
     """Return the day of the week, 0 for Sunday to 6 for Saturday."""
     return to_datetime(t, "day_of_week").isoweekday() % 7
 
 
-@scalar(example="day_of_year('2024-02-29') = 60")
+@scalar(example="day_of_year('2024-02-29') = 60", validate=_check_times)
 def day_of_year(t: Any) -> int:
     """Return the day of the year, 1 to 366."""
     return to_datetime(t, "day_of_year").timetuple().tm_yday
 
 
-@scalar(example="hour('2024-02-29 13:45:56') = 13")
+@scalar(example="hour('2024-02-29 13:45:56') = 13", validate=_check_times)
 def hour(t: Any) -> int:
     """Return the hour, 0 to 23."""
     return to_datetime(t, "hour").hour
 
 
-@scalar(example="minute('2024-02-29 13:45:56') = 45")
+@scalar(example="minute('2024-02-29 13:45:56') = 45", validate=_check_times)
 def minute(t: Any) -> int:
     """Return the minute, 0 to 59."""
     return to_datetime(t, "minute").minute
 
 
-@scalar(example="second('2024-02-29 13:45:56') = 56")
+@scalar(example="second('2024-02-29 13:45:56') = 56", validate=_check_times)
 def second(t: Any) -> int:
     """Return the second, 0 to 59."""
     return to_datetime(t, "second").second
 
 
-@scalar(example="microsecond('2024-02-29 13:45:56.789') = 789000")
+@scalar(example="microsecond('2024-02-29 13:45:56.789') = 789000", validate=_check_times)
 def microsecond(t: Any) -> int:
     """Return the microseconds within the second, 0 to 999999."""
     return to_datetime(t, "microsecond").microsecond
 
 
-@scalar(example="day_name('2024-02-29') = 'Thursday'")
+@scalar(example="day_name('2024-02-29') = 'Thursday'", validate=_check_times)
 def day_name(t: Any) -> str:
     """Return the English name of the day of the week."""
     return DAYS[to_datetime(t, "day_name").weekday()]
 
 
-@scalar(example="month_name('2024-02-29') = 'February'")
+@scalar(example="month_name('2024-02-29') = 'February'", validate=_check_times)
 def month_name(t: Any) -> str:
     """Return the English name of the month."""
     return MONTHS[to_datetime(t, "month_name").month - 1]
 
 
-@scalar(example="last_day('2024-02-05') = '2024-02-29'")
+@scalar(example="last_day('2024-02-05') = '2024-02-29'", validate=_check_times)
 def last_day(t: Any) -> str:
     """Return the date of the last day of the month as text."""
     moment = to_datetime(t, "last_day")

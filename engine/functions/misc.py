@@ -53,6 +53,12 @@ def tstamp(ctx: Context) -> int:
     return ctx.clock.now()
 
 
+@scalar(example="rule_start()")
+def rule_start(ctx: Context) -> int:
+    """Return when this run of the rule began, in epoch milliseconds."""
+    return ctx.started_at
+
+
 @scalar(example="rule_id()")
 def rule_id(ctx: Context) -> str:
     """Return the id of the rule."""

@@ -15,7 +15,7 @@ from engine.errors import ConfigError, RowError
 from engine.functions import compression
 from engine.functions.timestamp import to_datetime, to_epoch_ms
 from engine.sql.functions import scalar
-from engine.sql.kinds import kind_of
+from engine.sql.kinds import Kind, kind_of
 from engine.sql.text import to_text
 
 _INTEGER = re.compile(r"([+-]?)(?:0[xX]([0-9A-Fa-f]+)|(\d+)(?:\.0*)?)", re.ASCII)
@@ -67,7 +67,17 @@ def _parsed_float(text: str) -> float:
 def _to_string(value: Any) -> str:
     if isinstance(value, float) and math.isfinite(value):
         return to_text(value) if value.is_integer() else f"{Decimal(repr(value)):f}"
-    return to_text(value)
+    return _time_text(value) if isinstance(value, datetime) else to_text(value)
+
+
+def _time_text(moment: datetime) -> str:
+    """Return a time with its offset and the name of its zone: 2024-02-29 13:45:56.7 +0000 UTC."""
+    text, _, fraction = moment.replace(tzinfo=None).isoformat(" ").partition(".")
+    offset = f"{moment:%z}"[:5] or "+0000"
+    name = moment.tzname() or "UTC"
+    if name != "UTC" and name.startswith("UTC"):  # an offset without a name
+        name = offset
+    return f"{text}{'.' if fraction else ''}{fraction.rstrip('0')} {offset} {name}"
 
 
 def _to_boolean(value: Any) -> bool:
@@ -100,7 +110,19 @@ def _check_type(arguments: Sequence[object]) -> None:
         raise ConfigError(f"unknown type {type_!r}", hint=f"it can be {', '.join(_CASTS)}")
 
 
-@scalar(example="cast('12', 'bigint') = 12", validate=_check_type)
+def _kind_of_cast(arguments: Sequence[object]) -> Kind:
+    return _KINDS.get(arguments[1], Kind.ANY) if len(arguments) > 1 else Kind.ANY
+
+
+_KINDS: dict[object, Kind] = {
+    "bigint": Kind.BIGINT,
+    "float": Kind.FLOAT,
+    "string": Kind.STRING,
+    "boolean": Kind.BOOLEAN,
+}
+
+
+@scalar(example="cast('12', 'bigint') = 12", validate=_check_type, result_for=_kind_of_cast)
 def cast(value: Any, type_: str) -> Any:
     """Return a value converted to bigint, float, string, boolean, datetime or bytea.
 

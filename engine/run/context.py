@@ -47,6 +47,7 @@ class PluginContext(Context):
         self.instance_id = instance_id
         self.root_path = root_path
         self.clock = clock
+        self.started_at = clock.now()
         self.state = state
         self.logger = _RuleLogger(_LOGGER, {"rule": rule_id, "op": op_id})
         self._resources = resources

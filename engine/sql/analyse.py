@@ -28,7 +28,7 @@ from engine.sql.ast import (
     When,
 )
 from engine.sql.functions import FunctionRegistry, FunctionSpec
-from engine.sql.infer import assumed_kinds
+from engine.sql.infer import assumed_kinds, literal_values
 from engine.sql.kinds import Kind, kind_of
 from engine.sql.plan import Filter, Operator, Plan, Project, Scan
 from engine.sql.schema import Schema
@@ -336,11 +336,8 @@ class _Analyser:
                     f"not {kind_of(argument.value)}",
                 )
         if spec.validate is not None:
-            values = [
-                argument.value if isinstance(argument, Literal) else ... for argument in call.args
-            ]
             try:
-                spec.validate(values)
+                spec.validate(literal_values(call.args))
             except ConfigError as error:
                 self._fail(call, f"{call.name}: {error.message}", error.hint)
 

@@ -138,6 +138,8 @@ class FunctionSpec:
     call: Callable[..., Any]
     parameters: tuple[Parameter, ...]
     result: ResultKind = Kind.ANY
+    result_for: Callable[[Sequence[object]], Kind] | None = None
+    """Tells the kind from the literal arguments (``...`` for others), where it depends on them."""
     nulls: Nulls = Nulls.PROPAGATE
     may_be_null: bool = True
     category: str = "plugin"
@@ -171,7 +173,10 @@ class FunctionSpec:
         """Return the parameter that takes argument ``index``."""
         return self.parameters[min(index, len(self.parameters) - 1)]
 
-    def result_kind(self, arguments: Sequence[Kind]) -> Kind:
+    def result_kind(self, arguments: Sequence[Kind], literals: Sequence[object] = ()) -> Kind:
+        """Return the kind of a call's value, from the kinds and literals of its arguments."""
+        if self.result_for is not None:
+            return self.result_for(literals)
         return self.result if isinstance(self.result, Kind) else self.result(arguments)
 
     def checked(self, call: Callable[..., Any] | None = None) -> Callable[..., Any]:
@@ -251,6 +256,7 @@ def scalar(
     example: str,
     nulls: Nulls = Nulls.PROPAGATE,
     result: ResultKind | None = None,
+    result_for: Callable[[Sequence[object]], Kind] | None = None,
     inline: Inline | str | None = None,
     may_be_null: bool = False,
     validate: Callable[[Sequence[object]], None] | None = None,
@@ -274,6 +280,7 @@ def scalar(
                 call=function,
                 parameters=parameters,
                 result=result or _ANNOTATED.get(returned.removesuffix(" | None"), Kind.ANY),
+                result_for=result_for,
                 nulls=nulls,
                 may_be_null=may_be_null or returned.endswith("None") or returned == "Any",
                 category=function.__module__.rpartition(".")[2],

@@ -164,6 +164,8 @@ class Expressions(Cursor):
     def _operand(self) -> exp.Expr:
         token = self._curr
         kind = token.token_type
+        if kind is TokenType.REPLACE and self._next.token_type is TokenType.L_PAREN:
+            return self._call()  # the function; the clause stands behind a * only
         if self._at_name():
             if self._next.token_type is TokenType.L_PAREN:
                 return self._call()

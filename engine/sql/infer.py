@@ -104,6 +104,11 @@ class _Evidence:
             self.kinds[node.name] = Kind.ANY
 
 
+def literal_values(args: Sequence[Expr]) -> list[object]:
+    """Return the values of literal arguments, ``...`` for all others."""
+    return [arg.value if isinstance(arg, Literal) else ... for arg in args]
+
+
 class StaticKinds:
     """The kind of every expression of a query, from the kinds of its columns."""
 
@@ -167,4 +172,6 @@ class StaticKinds:
 
     def _call(self, name: str, args: Sequence[Expr]) -> Kind:
         spec = self._functions.get(name)
-        return Kind.ANY if spec is None else spec.result_kind([self.of(arg) for arg in args])
+        if spec is None:
+            return Kind.ANY
+        return spec.result_kind([self.of(arg) for arg in args], literal_values(args))

@@ -1,9 +1,9 @@
 r"""LIKE patterns, matched in time that no pattern can blow up.
 
-``%`` is any text, ``_`` any character, but neither takes a line feed; ``\`` takes the next character
-as it is; everything else stands for itself (language specification, 1.3, with 8.2, item 20). So
-each line of a text must fit its line of the pattern, and there, between two ``%``, the first place
-that fits is as good as any other: a match never goes back.
+``%`` is any text, ``_`` any character, but neither takes a line feed; ``\`` takes the next
+character as it is; everything else stands for itself (language specification, 1.3, with 8.2, item
+20). So each line of a text must fit its line of the pattern, and there, between two ``%``, the
+first place that fits is as good as any other: a match never goes back.
 """
 
 from __future__ import annotations

@@ -32,7 +32,15 @@ _DECODED_DIRECTLY = frozenset({Kind.BIGINT, Kind.FLOAT, Kind.STRING, Kind.BOOLEA
 class Schema:
     """The declared columns of one stream; falsy for a schemaless one."""
 
-    def __init__(self, fields: tuple[FieldDef, ...] = (), *, strict: bool = False) -> None:
+    def __init__(
+        self,
+        fields: tuple[FieldDef, ...] = (),
+        *,
+        strict: bool = False,
+        timestamp_format: str = "",
+    ) -> None:
+        """``strict`` is STRICT_VALIDATION; ``timestamp_format`` is that of DATETIME texts."""
+        self._timestamp_format = timestamp_format
         self._fields = {field.name: field for field in fields}
         self.strict = strict
 
@@ -41,6 +49,10 @@ class Schema:
 
     def __contains__(self, name: str) -> bool:
         return name in self._fields
+
+    @property
+    def fields(self) -> tuple[FieldDef, ...]:
+        return tuple(self._fields.values())
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -87,7 +99,22 @@ class Schema:
             if self.strict and isinstance(field.type, ScalarType):
                 raise RowError("must not be null")
             return None
-        return convert(field.type, value, strict=self.strict)
+        converted = convert(field.type, value, strict=self.strict)
+        if self.strict and field.type == ScalarType(name="DATETIME", at=field.type.at):
+            return self._instant(converted)
+        return converted
+
+    def _instant(self, value: Any) -> Any:
+        # these are built on this package
+        from engine.functions.time_pattern import time_pattern
+        from engine.functions.timestamp import to_datetime
+
+        try:
+            if self._timestamp_format and isinstance(value, str):
+                return time_pattern(self._timestamp_format).parse(value)
+            return to_datetime(value, "datetime")
+        except ValueError as error:
+            raise RowError(str(error)) from None
 
 
 def convert(declared: Type, value: Any, *, strict: bool = False) -> Any:

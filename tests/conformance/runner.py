@@ -22,13 +22,13 @@ from types import FrameType
 import anyio
 
 from engine.testing import Outcome, run_case
+from tests.conformance.calls import LACKING
 from tests.conformance.cases import START, Case, read_cases
 from tests.conformance.compare import differences
 from tests.conformance.deviations import HERE, Deviations, Trial, read_deviations
 
 TIMEOUT = 10.0
 """Seconds of real time that one case may take."""
-_LACKING = r"not supported|unknown function"
 
 
 class Verdict(StrEnum):
@@ -89,7 +89,7 @@ async def _check(case: Case, deviations: Deviations, seconds: float) -> Report:
             return Report(case, verdict, own.deviation, found)
         found = differences(case.expect, outcome)
         if not found:
-            lacks = outcome.refused and re.search(_LACKING, outcome.refused.message)
+            lacks = outcome.refused and re.search(LACKING, outcome.refused.message)
             return Report(case, Verdict.MISSING if lacks else Verdict.PASSED)
         applying = tuple(deviations.applying(case))
         for deviation in applying:
