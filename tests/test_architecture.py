@@ -18,6 +18,7 @@ LAYERS = [
     (
         "engine.errors",
         "engine.backoff",
+        "engine.topics",
         "engine.duration",
         "engine.clock",
         "engine.batch",
@@ -73,7 +74,13 @@ def test_imports_point_one_way(path: Path) -> None:
 
 @pytest.mark.parametrize("path", PLUGINS, ids=lambda path: f"{path.parent.name}.{path.stem}")
 def test_plugins_import_the_contract_and_nothing_behind_it(path: Path) -> None:
-    allowed = {"engine.api", "engine.memory", "engine.mqtt", "engine.mqtt.broker"}
+    allowed = {
+        "engine.api",
+        "engine.memory",
+        "engine.mqtt",
+        "engine.mqtt.broker",
+        "engine.topics",
+    }
     assert {name for name in imports(path) if name.startswith("engine")} <= allowed
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from engine.errors import ConfigError, RowError
 from engine.functions.identity import identity
+from engine.functions.transform import to_plain_text
 from engine.sql.functions import Nulls, builtins, scalar
 from engine.sql.kinds import kind_of
-from engine.sql.text import to_text
 
 _MOST_ELEMENTS = 1_000_000
 _LONGEST_TEXT = 16 << 20  # characters
@@ -325,7 +325,7 @@ def array_join(values: list[Any], delimiter: str, null_text: str = "") -> str:
     present = values
     if not null_text:
         present = [value for value in values if value is not None]
-    texts = [null_text if value is None else to_text(value) for value in present]
+    texts = [null_text if value is None else to_plain_text(value) for value in present]
     size = sum(map(len, texts)) + len(delimiter) * max(len(texts) - 1, 0)
     _check_size("array_join", size, _LONGEST_TEXT)
     return delimiter.join(texts)

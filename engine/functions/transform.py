@@ -64,7 +64,8 @@ def _parsed_float(text: str) -> float:
     raise ValueError(text)
 
 
-def _to_string(value: Any) -> str:
+def to_plain_text(value: Any) -> str:
+    """Return a value as text, numbers without an exponent, times with their zone."""
     if isinstance(value, float) and math.isfinite(value):
         return to_text(value) if value.is_integer() else f"{Decimal(repr(value)):f}"
     return _time_text(value) if isinstance(value, datetime) else to_text(value)
@@ -96,7 +97,7 @@ _NUMBERS = (bool, int, float)
 _CASTS: dict[str, tuple[Callable[[Any], Any], tuple[type, ...]]] = {
     "bigint": (_to_bigint, (*_NUMBERS, str)),
     "float": (_to_float, (*_NUMBERS, str)),
-    "string": (_to_string, (object,)),
+    "string": (to_plain_text, (object,)),
     "boolean": (_to_boolean, (*_NUMBERS, str)),
     "datetime": (_to_datetime, (int, float, str, datetime)),
     "bytea": (_to_bytea, (str, bytes)),

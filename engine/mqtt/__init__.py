@@ -12,5 +12,3 @@ from engine.mqtt.reasons import SessionTakenOver as SessionTakenOver
 from engine.mqtt.settings import LinkSettings as LinkSettings
 from engine.mqtt.settings import TlsSettings as TlsSettings
 from engine.mqtt.subscription import Subscription as Subscription
-from engine.mqtt.topics import check_filter as check_filter
-from engine.mqtt.topics import matches as matches

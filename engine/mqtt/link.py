@@ -28,7 +28,7 @@ from engine.mqtt.reasons import (
 from engine.mqtt.routing import Router
 from engine.mqtt.settings import LinkSettings
 from engine.mqtt.subscription import Subscription
-from engine.mqtt.topics import check_filter
+from engine.topics import check_filter
 
 _log = logging.getLogger("engine.mqtt")
 _STABLE = 5.0  # seconds after which a connection counts as a success

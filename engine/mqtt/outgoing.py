@@ -7,7 +7,7 @@ from itertools import repeat
 
 import msgspec
 
-from engine.mqtt.topics import flaw_of_topic
+from engine.topics import flaw_of_topic
 
 _PUBLISH = 0x30
 _RETAIN = 0x01

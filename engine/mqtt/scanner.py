@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import mqtt5
 
 from engine.mqtt.arrivals import PUBACK, PUBREC, Arrivals
-from engine.mqtt.topics import flaw_of_topic
+from engine.topics import flaw_of_topic
 
 _PUBLISH = 0x30
 _KIND = 0xF0

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from engine.errors import EngineError
 from engine.mqtt.arrivals import Arrivals, Held
-from engine.mqtt.topics import matches_any
+from engine.topics import matches_any
 
 _BRIMMING = 16  # times the limit
 

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 
 from engine.api import Batch, Config, ConfigError, SameMetadata, Sink, Template
 from engine.memory import BUS, MemoryBus, memory_bus
+from engine.topics import flaw_of_topic
 
 
 class MemorySinkConfig(Config):
@@ -21,8 +22,8 @@ class Memory(Sink[MemorySinkConfig]):
     _exits: AsyncExitStack | None = None
 
     def validate(self) -> None:
-        if not self.config.topic or "+" in self.config.topic or "#" in self.config.topic:
-            raise ConfigError(f"{str(self.config.topic)!r} is no topic to publish to")
+        if flaw := flaw_of_topic(self.config.topic):
+            raise ConfigError(f"{str(self.config.topic)!r} is no topic to publish to: {flaw}")
 
     async def open(self) -> None:
         self._exits = AsyncExitStack()

@@ -12,6 +12,7 @@ import msgspec
 from engine.api import Batch, ConfigError, NotConnected, Rejected, Sink, Template
 from engine.mqtt import Link, LinkState, PublishInterrupted, PublishRejected
 from engine.mqtt.broker import BrokerConfig, follow, shared_link
+from engine.topics import flaw_of_topic
 
 _WAIT = 1.0  # seconds for a connection to come back before the engine looks after the rule again
 
@@ -35,8 +36,8 @@ class Mqtt(Sink[MqttSinkConfig]):
 
     def validate(self) -> None:
         self.config.settings()
-        if not self.config.topic or "+" in self.config.topic or "#" in self.config.topic:
-            raise ConfigError(f"{str(self.config.topic)!r} is no topic to publish to")
+        if flaw := flaw_of_topic(self.config.topic):
+            raise ConfigError(f"{str(self.config.topic)!r} is no topic to publish to: {flaw}")
 
     async def open(self) -> None:
         config = self.config

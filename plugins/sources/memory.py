@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import anyio
 
-from engine.api import Config, ConfigError, Emit, Source
+from engine.api import Config, Emit, Source
 from engine.memory import BUS, memory_bus
+from engine.topics import check_filter
 
 
 class MemorySourceConfig(Config):
@@ -18,9 +19,7 @@ class Memory(Source[MemorySourceConfig]):
     """Rows arrive decoded; ``meta(topic)`` is the topic they were published to."""
 
     def validate(self) -> None:
-        levels = self.config.datasource.split("/")
-        if not self.config.datasource or "#" in levels[:-1]:
-            raise ConfigError("'#' can only be the last level of a memory topic")
+        check_filter(self.config.datasource)
 
     async def run(self, emit: Emit) -> None:
         async with self.ctx.shared(BUS, memory_bus) as bus:

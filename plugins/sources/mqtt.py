@@ -7,8 +7,9 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from engine.api import Batch, Emit, Source
-from engine.mqtt import Arrivals, Subscription, check_filter
+from engine.mqtt import Arrivals, Subscription
 from engine.mqtt.broker import BrokerConfig, follow, shared_link
+from engine.topics import check_filter
 
 
 class MqttSourceConfig(BrokerConfig, kw_only=True):

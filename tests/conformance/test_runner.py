@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
 from engine.engine import Engine
 from engine.errors import SqlError
 from engine.testing import Emission, Feed, Message, Outcome, run_case
 from tests.conformance import runner
+from tests.conformance.calls import Excuse
 from tests.conformance.cases import Case, case_from, expectation, read_cases
 from tests.conformance.compare import differences, same_value
 from tests.conformance.deviations import HERE, Deviation, Deviations, Expected, Match
@@ -244,6 +246,99 @@ def test_another_spelling_must_do_the_same() -> None:
     assert verdict_of(given, "rewritten", ("nothing", "=")) is Verdict.FAILED
     aliased = case("SELECT d.a FROM demo AS d WHERE d.a > 0", refused, ROW)
     assert verdict_of(aliased, "without alias") is Verdict.DEVIATED
+
+
+def verdict_by_calls(given: Case, *excuses: Excuse) -> str:
+    reason = Deviation("r", "", "", "calls", calls=excuses)
+    return check(given, Deviations({"r": reason})).verdict
+
+
+def results(*rows: Any, **more: Any) -> Any:
+    return {"results": [{"at": 0, "rows": [row]} for row in rows], **more}
+
+
+LISTS = {"at": 0, "data": {"l": [], "m": [1, 2], "n": None}}
+EMPTY = Excuse(when="empty", changes=("null>value", "null>error"))
+
+
+def test_a_call_excuses_a_field_by_its_arguments_and_results() -> None:
+    given = case("SELECT to_json(l) AS x, length(m) AS y FROM demo", results({"y": 2}), LISTS)
+    assert verdict_by_calls(given, EMPTY) is Verdict.DEVIATED
+    assert verdict_by_calls(given, Excuse(when="null", changes=("null>value",))) is Verdict.FAILED
+    assert verdict_by_calls(given, Excuse(when="empty", changes=("error>value",))) is Verdict.FAILED
+    other = Excuse(functions=("abs",), when="empty", changes=("null>value",))
+    assert verdict_by_calls(given, other) is Verdict.FAILED
+    group = Excuse(functions=("json/*",), changes=("null>value",))
+    assert verdict_by_calls(given, group) is Verdict.DEVIATED
+
+
+def test_a_field_without_an_excuse_fails_its_case() -> None:
+    given = case("SELECT to_json(l) AS x, length(m) AS y FROM demo", results({"y": 3}), LISTS)
+    assert verdict_by_calls(given, EMPTY) is Verdict.FAILED
+    plain = case("SELECT to_json(l) AS x, m FROM demo", results({"m": []}), LISTS)
+    assert verdict_by_calls(plain, EMPTY) is Verdict.FAILED
+
+
+def test_a_call_excuses_a_row_that_only_one_side_has() -> None:
+    lost = case("SELECT abs(l) AS x FROM demo", results({}), LISTS)
+    assert verdict_by_calls(lost, EMPTY) is Verdict.DEVIATED
+    found = case("SELECT hour(n) AS x FROM demo", results(runtime_errors=[{"at": 0}]), LISTS)
+    assert verdict_by_calls(found, EMPTY) is Verdict.FAILED
+    nulls = Excuse(when="null", changes=("error>null",))
+    assert verdict_by_calls(found, nulls) is Verdict.DEVIATED
+    filtered = case("SELECT m FROM demo WHERE hour(n) > 5", results({"m": [1, 2]}), LISTS)
+    assert verdict_by_calls(filtered, nulls) is Verdict.FAILED
+
+
+def test_a_call_in_an_alias_counts_for_the_fields_that_use_it() -> None:
+    sql = "SELECT length(l) AS x, x + 1 AS y FROM demo"
+    given = case(sql, results({"x": 5, "y": 6}), LISTS)
+    excuse = Excuse(functions=("length",), changes=("value>value",))
+    assert verdict_by_calls(given, excuse) is Verdict.DEVIATED
+
+
+def test_a_call_excuses_a_refusal_by_its_literals() -> None:
+    refused = {"error": "*", "stage": "parse"}
+    literal = Excuse(when="literal", changes=("refused>runs",))
+    given = case("SELECT upper(5) AS x FROM demo", refused, LISTS)
+    assert verdict_by_calls(given, literal) is Verdict.DEVIATED
+    column = case("SELECT upper(m) AS x FROM demo", refused, LISTS)
+    assert verdict_by_calls(column, literal) is Verdict.FAILED
+    early = Excuse(when="literal", changes=("error>refused",))
+    errors = case("SELECT log(2, '8') AS x FROM demo", results(runtime_errors=[{"at": 0}]), LISTS)
+    assert verdict_by_calls(errors, early) is Verdict.DEVIATED
+    unknown = case("SELECT nope('8') AS x FROM demo", results(runtime_errors=[{"at": 0}]), LISTS)
+    assert verdict_by_calls(unknown, early) is Verdict.FAILED
+
+
+def test_a_relation_must_hold_between_the_two_results_of_a_call() -> None:
+    sorted_ = Excuse(changes=("list>list",), relation="same elements")
+    sql = "SELECT array_sort(m) AS x FROM demo"
+    assert verdict_by_calls(case(sql, results({"x": [2, 1]}), LISTS), sorted_) is Verdict.DEVIATED
+    assert verdict_by_calls(case(sql, results({"x": [2, 2]}), LISTS), sorted_) is Verdict.FAILED
+
+
+def test_all_reasons_together_excuse_what_is_different() -> None:
+    given = case("SELECT abs(l) AS x, hour(n) AS y FROM demo", results({"y": 5}), LISTS)
+    changed = Excuse(functions=("hour",), changes=("value>null",))
+    reasons = {
+        "a": Deviation("a", "", "", "calls", calls=(EMPTY,)),
+        "b": Deviation("b", "", "", "calls", calls=(changed,)),
+    }
+    assert check(given, Deviations(reasons)).deviation == "a"
+    two = case("SELECT to_json(l) AS x, hour(n) AS y FROM demo", results({"y": 5}), LISTS)
+    assert check(two, Deviations(reasons)).verdict is Verdict.DEVIATED
+    del reasons["b"]
+    assert check(two, Deviations(reasons)).verdict is Verdict.FAILED
+
+
+def test_with_send_error_no_error_may_get_lost() -> None:
+    rows = LISTS, {"at": 5, "data": {"l": {"a": 1}}}
+    sql = "SELECT to_json(l) AS x, l + 1 AS y FROM demo"
+    expect = {"results": [{"at": at, "rows": [{"error": "*"}]} for at in (0, 5, 7)]}
+    given = case(sql, expect, *rows)
+    given = msgspec.structs.replace(given, options={"sendError": True})
+    assert verdict_by_calls(given, EMPTY) is Verdict.FAILED
 
 
 def test_only_our_own_expectation_counts_where_there_is_one() -> None:

@@ -172,6 +172,8 @@ async def test_what_is_no_list_is_an_error(call: str, wrong: Any) -> None:
         ("array_join(mixed, '-')", "1-1-1.5-true-x"),
         ("array_join(mixed, '-', 'nil')", "1-1-1.5-true-nil-x"),
         ("array_join(array_create(1000000.0), '')", "1000000"),
+        ("array_join(array_create(0.00001), '')", "0.00001"),
+        ("array_join(array_create(cast(0, 'datetime')), '')", "1970-01-01 00:00:00 +0000 UTC"),
         ("array_join(empty, ',')", ""),
         ("array_join(l, 5)", EngineError),
         ("array_join(l, ',', 5)", EngineError),

@@ -131,6 +131,12 @@ async def test_casts(type_: str, value: Any, result: Any) -> None:
         ("cast(cast('é', 'bytea'), 'bigint')", Failed),
         ("cast(cast(0, 'datetime'), 'datetime')", datetime(1970, 1, 1, tzinfo=UTC)),
         ("cast(cast(0, 'datetime'), 'boolean')", Failed),
+        ("cast(cast(1500, 'datetime'), 'string')", "1970-01-01 00:00:01.5 +0000 UTC"),
+        ("cast(convert_tz(0, 'Asia/Tokyo'), 'string')", "1970-01-01 09:00:00 +0900 JST"),
+        (
+            "cast(cast('2024-02-29T13:00:00+05:30', 'datetime'), 'string')",
+            "2024-02-29 13:00:00 +0530 +0530",
+        ),
         ("to_seconds('2024-02-29 13:45:56')", 1709214356),
         ("to_seconds(-1)", -1),
         ("to_seconds(1500.5)", 1),

@@ -6,10 +6,11 @@ import pytest
 
 from engine.backoff import Backoff
 from engine.errors import ConfigError, NotConnected, Rejected
-from engine.mqtt import LinkSettings, TlsSettings, check_filter, matches
+from engine.mqtt import LinkSettings, TlsSettings
 from engine.mqtt.outgoing import Messages
 from engine.mqtt.reasons import connect_refused, disconnected
 from engine.mqtt.settings import parse_address
+from engine.topics import check_filter, matches
 
 
 @pytest.mark.parametrize(

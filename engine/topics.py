@@ -1,4 +1,4 @@
-"""Topic names and filters: what is legal, and which filter takes which topic."""
+"""Topics of MQTT and of the memory bus: what is legal, and which filter takes which topic."""
 
 from __future__ import annotations
 
