@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from engine.catalog import Stream
 from engine.layout import Layout
-from engine.sql.ast import Alias, Call, Column, Expr, MetaValue, Star, Type
+from engine.sql.ast import Alias, Call, Column, Expr, MetaValue, Star, Supplied, Type
 from engine.sql.compile import QueryOptions
 from engine.sql.functions import FunctionRegistry
-from engine.sql.plan import Filter, Operator, Plan, Project, Scan
+from engine.sql.plan import (
+    Aggregate,
+    Analytic,
+    Filter,
+    Having,
+    Operator,
+    Order,
+    Plan,
+    Project,
+    Scan,
+    Window,
+)
 from engine.sql.printer import to_sql
 from engine.sql.query import Query
 from engine.sql.walk import rebuild
@@ -52,28 +63,40 @@ def _lines(plan: Plan, node: Operator, depth: int) -> Iterator[str]:
 
 
 def _operator(plan: Plan, node: Operator) -> str:
-    if isinstance(node, Project):
-        shown = [item for item in node.items if not item.invisible]
-        items = ", ".join(f"{item.name} = {_text(plan, item.expr)}" for item in shown)
-        limit = "" if node.limit is None else f" limit {node.limit}"
-        return f"Project {items}{limit}"
-    if isinstance(node, Filter):
-        return f"Filter {_text(plan, node.condition)}"
-    columns = "all columns" if node.whole else ", ".join(f"{c.name} {c.kind}" for c in node.columns)
-    metadata = ", ".join(key or "*" for key in node.metadata)
-    return f"Scan {node.stream}: {columns or 'no columns'}" + (
-        f"; metadata {metadata}" if metadata else ""
-    )
+    def text(expr: Expr) -> str:
+        return to_sql(_written(plan, expr))
 
+    def joined(exprs: Iterable[Expr]) -> str:
+        return ", ".join(map(text, exprs))
 
-def _text(plan: Plan, node: Expr) -> str:
-    """Return an expression as SQL, with aliases and metadata in the form they were written."""
-    return to_sql(_written(plan, node))
+    match node:
+        case Project(items=items, limit=limit):
+            shown = ", ".join(f"{i.name} = {text(i.expr)}" for i in items if not i.invisible)
+            return f"Project {shown}" + ("" if limit is None else f" limit {limit}")
+        case Filter(condition=condition) | Having(condition=condition):
+            return f"{type(node).__name__} {text(condition)}"
+        case Order(keys=sort):
+            return f"Order by {', '.join(text(k.expr) + ' desc' * k.descending for k in sort)}"
+        case Aggregate(keys=keys, calls=calls):
+            made = ", ".join(f"{call.name}({joined(call.args)})" for call in calls)
+            return f"Aggregate {made}" + (f" by {joined(keys)}" if keys else "")
+        case Window(window=window, where=where):
+            kept = "" if where is None else f" where {text(where)}"
+            return f"Window {window.kind} {', '.join(map(str, window.lengths))}{kept}"
+        case Analytic(calls=sites):
+            return "Analytic " + ", ".join(f"{call.name}({joined(call.args)})" for call in sites)
+        case Scan(whole=whole, columns=columns, metadata=keys):
+            named = ", ".join(f"{c.name} {c.kind}" for c in columns)
+            read = "all columns" if whole else named or "no columns"
+            meta = ", ".join(key or "*" for key in keys)
+            return f"Scan {node.stream}: {read}" + (f"; metadata {meta}" if meta else "")
 
 
 def _written(plan: Plan, node: Expr) -> Expr:
     if isinstance(node, Alias):
         return Column(name=plan.root.items[node.index].name)
+    if isinstance(node, Supplied):
+        return Column(name=f"{node.place} {node.index}")
     if isinstance(node, MetaValue):
         return Call(name="meta", args=(Column(name=node.key) if node.key else Star(),))
     return rebuild(node, lambda child: _written(plan, child))

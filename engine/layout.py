@@ -9,6 +9,8 @@ anything.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import msgspec
@@ -89,9 +91,11 @@ class Frame:
 
     ``whole``: the rows are dicts, else Structs of the layout. ``typed`` tells that Structs have the
     kinds of the layout. ``payloads``, where the layout keeps them, holds the message of each row.
+    ``supplied`` are values for each row that earlier operators have computed, by the name that
+    generated code has for them.
     """
 
-    __slots__ = ("meta", "payloads", "received_at", "rows", "typed", "whole")
+    __slots__ = ("meta", "payloads", "received_at", "rows", "supplied", "typed", "whole")
 
     def __init__(
         self,
@@ -102,7 +106,9 @@ class Frame:
         whole: bool,
         typed: bool = False,
         payloads: list[bytes] | None = None,
+        supplied: Mapping[str, Sequence[Any]] = MappingProxyType({}),
     ) -> None:
+        self.supplied = supplied
         self.whole = whole
         self.rows = rows
         self.meta = meta

@@ -171,10 +171,22 @@ class MetaValue(Node, frozen=True):
     key: str
 
 
+class Supplied(Node, frozen=True):
+    """A value that comes with the row from an earlier operator; made by the analyser.
+
+    ``place`` is "analytic", "aggregate" (``index`` counts the plan's calls of that kind) or
+    "window" (0: its start, 1: its end, 2: what triggered it).
+    """
+
+    place: str
+    index: int
+
+
 Expr = (
     Literal
     | Alias
     | MetaValue
+    | Supplied
     | Column
     | Field
     | Index

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from engine.sql.ast import Supplied
 from engine.sql.functions import FunctionSpec
 
 
@@ -36,6 +37,14 @@ class CallSite:
     context: str
     number: int
     checked: bool
+
+
+_SUPPLIED = {"analytic": "xn", "aggregate": "xg", "window": "xw"}
+
+
+def supplied_name(node: Supplied) -> str:
+    """Return the local that holds a value from an earlier stage."""
+    return f"{_SUPPLIED[node.place]}{node.index}"
 
 
 class Columns:

@@ -16,13 +16,24 @@ from msgspec import UNSET
 
 from engine.batch import Row
 from engine.layout import Layout
-from engine.sql.ast import Alias, Call, Column, Expr, Field, Index, Item, MetaValue, Star
-from engine.sql.code import CallSite, Code, Columns
+from engine.sql.ast import (
+    Alias,
+    Call,
+    Column,
+    Expr,
+    Field,
+    Index,
+    Item,
+    MetaValue,
+    Star,
+    Supplied,
+)
+from engine.sql.code import CallSite, Code, Columns, supplied_name
 from engine.sql.expression import ExpressionCompiler
 from engine.sql.functions import FunctionRegistry
 from engine.sql.infer import StaticKinds
 from engine.sql.kinds import Kind
-from engine.sql.plan import Plan, Project
+from engine.sql.plan import Plan, Project, expressions_of
 from engine.sql.walk import walk
 
 _LARGEST_PLAIN = 1e21
@@ -60,10 +71,37 @@ class Program:
         return namespace[name]
 
 
-def metadata_keys(plan: Plan, options: QueryOptions) -> tuple[str, ...]:
-    """Return the keys of the metadata columns that the functions take, "" for the whole."""
-    keys = plan.scan.metadata
-    return (*keys, "") if options.send_meta_to_sink and "" not in keys else keys
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One step of a query that is compiled by itself.
+
+    It keeps the rows for which ``condition`` is true and makes results of them: those of SELECT
+    or, with ``records``, tuples of the row, all that came with it and the values of ``records``.
+    ``metadata`` are the keys of the metadata columns that its functions take ("" for the whole),
+    ``supplied`` the values from earlier stages, in the order in which they come after the row.
+    """
+
+    condition: Expr | None
+    metadata: tuple[str, ...]
+    supplied: tuple[Supplied, ...]
+    records: tuple[Expr, ...] | None = None
+
+
+def final_stage(plan: Plan, options: QueryOptions) -> Stage:
+    """Return the stage that makes the results of SELECT."""
+    expressions: list[Expr] = [item.expr for item in plan.root.items]
+    if plan.condition is not None:
+        expressions.append(plan.condition)
+    found = [node for expr in expressions for node in walk(expr)]
+    used = {node.key: None for node in found if isinstance(node, MetaValue)}
+    if options.send_meta_to_sink:
+        used[""] = None
+    supplied = {
+        Supplied(place=node.place, index=node.index): None
+        for node in found
+        if isinstance(node, Supplied)
+    }
+    return Stage(plan.condition, tuple(used), tuple(supplied))
 
 
 class Compiler:
@@ -72,6 +110,7 @@ class Compiler:
     def __init__(
         self,
         plan: Plan,
+        stage: Stage,
         layout: Layout | None,
         functions: FunctionRegistry,
         options: QueryOptions,
@@ -79,14 +118,18 @@ class Compiler:
         forwards_payloads: bool,
     ) -> None:
         self._plan = plan
+        self._stage = stage
         self._layout = layout
         self._functions = functions
         self._options = options
         self._forwards = forwards_payloads
-        self._metadata = metadata_keys(plan, options)
-        self._call_numbers = {id(call): n for n, call in enumerate(_calls(plan))}
-        arguments = [f"m{index}" for index in range(len(self._metadata))]
-        self._values = ["r", *arguments, *(["p"] if forwards_payloads else [])]
+        self._call_numbers = {id(call): n for n, call in enumerate(calls_of(plan))}
+        self._values = [
+            "r",
+            *(f"m{index}" for index in range(len(stage.metadata))),
+            *map(supplied_name, stage.supplied),
+            *(["p"] if forwards_payloads else []),
+        ]
 
     def clean(self) -> Program | None:
         """Return ``clean(rows, columns…) -> results`` for rows without nulls or missing columns.
@@ -97,6 +140,8 @@ class Compiler:
         expressions = self._expressions(verified=True, trusting=True)
         test = self._test(expressions)
         result: str | None = "p"
+        if self._stage.records is not None:
+            return None
         if not self._forwards:
             result = _Projection(self._plan.root, expressions, self._options).expression()
         if result is None or expressions.lazy_aliases:
@@ -152,7 +197,7 @@ class Compiler:
             Columns(None if self._layout is None else self._layout.slot),
             StaticKinds(kinds, items, self._functions),
             items,
-            self._metadata,
+            self._stage.metadata,
             self._functions,
             self._call_numbers,
             trusting=trusting,
@@ -161,7 +206,7 @@ class Compiler:
 
     def _test(self, expressions: ExpressionCompiler) -> str | None:
         """Return the text of the WHERE condition, which from then on is known to hold."""
-        condition = self._plan.condition
+        condition = self._stage.condition
         if condition is None:
             return None
         test = expressions.condition(condition)
@@ -172,7 +217,10 @@ class Compiler:
 
     def _row(self, expressions: ExpressionCompiler) -> Iterator[str]:
         test = self._test(expressions)
-        if self._forwards:
+        if self._stage.records is not None:
+            values = [expressions.value(expr).text for expr in self._stage.records]
+            output = [f"emit(({', '.join([*self._values, *values])},))"]
+        elif self._forwards:
             output = ["emit(p)"]
         elif self._plan.root.is_identity and not self._options.send_meta_to_sink:
             output = ["emit(r)"]
@@ -347,18 +395,16 @@ class _Entry:
                 yield f"    d.pop({self.key}, None)"
 
 
-def _calls(plan: Plan) -> Iterator[Call]:
-    """Yield the calls of a plan in the order that numbers them."""
-    roots = [item.expr for item in plan.root.items]
-    if plan.condition is not None:
-        roots.append(plan.condition)
-    for root in roots:
-        yield from (node for node in walk(root) if isinstance(node, Call))
+def calls_of(plan: Plan) -> Iterator[Call]:
+    """Yield the calls in a plan in the order that numbers them."""
+    for operator in plan.operators():
+        for root in expressions_of(operator):
+            yield from (node for node in walk(root) if isinstance(node, Call))
 
 
 def has_state(plan: Plan, functions: FunctionRegistry) -> bool:
     """Tell whether running a row twice would be noticed."""
-    specs = (functions.get(call.name) for call in _calls(plan))
+    specs = (functions.get(call.name) for call in calls_of(plan))
     return any(spec is not None and not spec.stateless for spec in specs)
 
 

@@ -32,9 +32,10 @@ from engine.sql.ast import (
     MetaValue,
     Slice,
     Star,
+    Supplied,
     Unary,
 )
-from engine.sql.code import CallSite, Code, Columns
+from engine.sql.code import CallSite, Code, Columns, supplied_name
 from engine.sql.functions import FunctionRegistry, FunctionSpec, Nulls
 from engine.sql.infer import StaticKinds
 from engine.sql.kinds import Kind
@@ -194,6 +195,9 @@ class ExpressionCompiler:
 
     def _meta(self, node: MetaValue) -> Code:
         return Code(f"m{self._metadata_keys.index(node.key)}", repeatable=True)
+
+    def _supplied(self, node: Supplied) -> Code:
+        return Code(supplied_name(node), repeatable=True)
 
     # -- guards --------------------------------------------------------------------------------
 
@@ -512,6 +516,7 @@ class ExpressionCompiler:
         Column: _column,
         Alias: _alias,
         MetaValue: _meta,
+        Supplied: _supplied,
         Binary: _binary,
         Unary: _unary,
         Between: _between,

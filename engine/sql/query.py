@@ -9,8 +9,8 @@ from typing import Any
 from engine.batch import Row
 from engine.errors import EngineError, RowError
 from engine.layout import Frame, Layout
-from engine.sql.code import CallSite
-from engine.sql.compile import Compiler, Program, QueryOptions, has_state, metadata_keys
+from engine.sql.code import CallSite, supplied_name
+from engine.sql.compile import Compiler, Program, QueryOptions, Stage, final_stage, has_state
 from engine.sql.functions import FunctionRegistry
 from engine.sql.plan import Plan
 
@@ -52,6 +52,7 @@ class Result:
 class Query:
     """A query of one rule, bound to its plugin instances and state.
 
+    ``stage`` is the step of the query to run, by default the one that makes the results of SELECT.
     ``forwards_payloads`` asks for results as the messages that came in, which is possible only
     where the plan's projection is the identity.
     """
@@ -65,12 +66,13 @@ class Query:
         bind: Bind,
         *,
         forwards_payloads: bool = False,
+        stage: Stage | None = None,
     ) -> None:
         self._plan = plan
         self._layout = layout
         self._functions = functions
         self._options = options
-        self._keys = metadata_keys(plan, options)
+        self._stage = stage or final_stage(plan, options)
         self._forwards = forwards_payloads
         self._bindings = _Bindings(bind)
         self._surplus: list[int] = []
@@ -83,7 +85,10 @@ class Query:
         errors: list[RowError] = []
         if self._emits_nothing:
             return Result([], errors)
-        columns: list[Sequence[Any]] = [self._metadata(frame, key) for key in self._keys]
+        columns: list[Sequence[Any]] = [
+            *(metadata_column(frame, key) for key in self._stage.metadata),
+            *(frame.supplied[supplied_name(node)] for node in self._stage.supplied),
+        ]
         forwards = self._forwards and frame.payloads is not None
         if forwards and frame.payloads is not None:
             columns.append(frame.payloads)
@@ -113,6 +118,7 @@ class Query:
     def _compile(self, whole: bool, forwards: bool) -> _Variant:
         compiler = Compiler(
             self._plan,
+            self._stage,
             None if whole else self._layout,
             self._functions,
             self._options,
@@ -131,11 +137,13 @@ class Query:
             return _Variant(one, loop, None, (careful, fast))
         return _Variant(one, loop, clean.define("clean", **names(clean)), (careful, fast, clean))
 
-    def _metadata(self, frame: Frame, key: str) -> Sequence[Any]:
-        if key:
-            column: Sequence[Any] = frame.meta.column(key)
-            return column
-        return [frame.meta.row(index) for index in range(len(frame))]
+
+def metadata_column(frame: Frame, key: str) -> Sequence[Any]:
+    """Return one key of the metadata for all rows of a frame, or with "" all of it."""
+    if key:
+        column: Sequence[Any] = frame.meta.column(key)
+        return column
+    return [frame.meta.row(index) for index in range(len(frame))]
 
 
 @dataclass(slots=True)

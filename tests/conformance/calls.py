@@ -60,7 +60,7 @@ class Excuse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     inside: bool = False
     """Whether the call must stand inside an expression; what it gives itself must not differ."""
     around: bool = False
-    """Whether any other field may differ, too; for calls that change what they are given."""
+    """Whether it is the other fields that may differ; for calls that change what they are given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,15 +141,27 @@ def _is_unusual_pattern(value: Any) -> bool:
     return not _PLAIN_TOKENS.issuperset(runs)
 
 
+_PATH = re.compile(r"\[\s*(-|\?|['\"])|[()#]")
+"""In a path: what the reference doesn't know, or knows in another way."""
+_TIME = re.compile(
+    r"^\d+/\d+/\d+|W\d\d|^\d{8}T|T\d\d(:?\d\d)?(Z|[+-]\d\d:?(\d\d)?)?$"
+    r"| \d\d?(:\d\d?){0,2}([.,]\d+)? ?(Z|UTC|GMT|[+-]\d\d:?(\d\d)?)$"
+)
+"""Times that the reference can't read."""
+
+
 def _to_type(kind: type, name: str) -> Callable[[Sequence[Any]], bool]:
     return lambda arguments: isinstance(arguments[0], kind) and arguments[-1] == name
 
 
 GIVES_NULL = "gives null"
 """The condition that a call gives null for arguments that aren't."""
+MADE_NUMBERS = "made numbers"
+"""The condition that numbers are compared of which some don't come from the stream."""
 CONDITIONS: dict[str, Callable[[Sequence[Any]], bool]] = {
     "": lambda arguments: True,
     GIVES_NULL: lambda arguments: arguments[-1] is None and None not in arguments[:-1],
+    MADE_NUMBERS: _some_inside(_is_number),
     "null": _some(lambda value: value is None),
     "null inside": _some_inside(lambda value: value is None),
     "empty": _some(_is_empty),
@@ -164,9 +176,13 @@ CONDITIONS: dict[str, Callable[[Sequence[Any]], bool]] = {
     "text to datetime": _to_type(str, "datetime"),
     "unusual pattern": lambda arguments: _is_unusual_pattern(arguments[-1]),
     "bytes": _some(lambda value: isinstance(value, bytes)),
-    "bytes or to bytes": _some(lambda value: isinstance(value, bytes) or value == "bytea"),
+    "to bytes": lambda arguments: arguments[-1] == "bytea",
     "zero": _some(lambda value: _is_number(value) and value == 0),
     "negative": _some(lambda value: _is_number(value) and value < 0),
+    "unusual path": _some(lambda value: isinstance(value, str) and bool(_PATH.search(value))),
+    "time by the standard": _some(
+        lambda value: isinstance(value, str) and bool(_TIME.search(value))
+    ),
     "fill text": lambda arguments: len(arguments) == 3,
     "containers inside": _some(_holds_containers),
     "dotted": _some_inside(lambda value: isinstance(value, str) and "." in value),
@@ -239,6 +255,10 @@ def _cut_off(before: Any, after: Any) -> bool:
     return bool(abs(after) <= abs(before) or before * after <= 0 or abs(before) < abs(after) / 2)
 
 
+def _less_than_one_apart(before: Any, after: Any) -> bool:
+    return _is_number(before) and _is_number(after) and abs(before - after) < 1
+
+
 def _same_shown(before: Any, after: Any) -> bool:
     """Tell whether a text is the other one with other padding, or its beginning."""
     if not isinstance(before, str) or not isinstance(after, str):
@@ -258,6 +278,7 @@ RELATIONS: dict[str, Callable[[Any, Any], bool]] = {
     "found more": _found_more,
     "cut off": _cut_off,
     "same shown": _same_shown,
+    "less than one apart": _less_than_one_apart,
     "wrapped date": lambda before, after: isinstance(after, str) and after[:4] > str(before)[:4],
 }
 """What ours must be to what the reference gives."""
@@ -454,7 +475,10 @@ def _literal(argument: ast.Expr) -> Any:
 async def excuses(excuse: Excuse, difference: Difference, arguments: Arguments) -> bool:
     """Tell whether one of the calls that may be the cause is excused."""
     if excuse.around:
+        own = [suspect.call for suspect in difference.suspects]
         for call in difference.bystanders:
+            if any(call is other for other in own):
+                continue
             if await _applies(excuse, call, difference.at, arguments):
                 return True
     for suspect in difference.suspects:
@@ -471,8 +495,15 @@ async def _applies(excuse: Excuse, call: ast.Call, at: int | None, arguments: Ar
     if not excuse.when:
         return True
     holds = CONDITIONS[excuse.when]
+    if excuse.when == MADE_NUMBERS and not _makes_values(call):
+        return False
     rows = await arguments.of(call, at, with_result=excuse.when == GIVES_NULL)
     return any(row and holds(row) for row in rows)
+
+
+def _makes_values(call: ast.Call) -> bool:
+    made = (ast.Call, ast.Literal, ast.Binary)
+    return any(isinstance(node, made) for argument in call.args for node in walk(argument))
 
 
 def _known_as(call: ast.Call) -> set[str]:
@@ -504,4 +535,6 @@ def _names_of(value: Any) -> tuple[str, ...]:
     if isinstance(value, float) and not math.isfinite(value):
         return ("infinite",)
     names = ["value", "default"] if value in (False, 0, "") else ["value"]
-    return (*names, "list") if isinstance(value, list) else tuple(names)
+    if isinstance(value, list):
+        names += ["list"] if value else ["list", "empty"]
+    return tuple(names)
