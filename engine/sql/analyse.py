@@ -6,37 +6,55 @@ Name resolution follows the language specification, section 1.6, with the correc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NoReturn
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NoReturn
 
-from engine.errors import ConfigError
+import msgspec
+
 from engine.layout import ColumnUse
 from engine.sql.ast import (
     Alias,
     Call,
-    Case,
     Column,
     Expr,
-    Field,
     Item,
-    Literal,
     MetaValue,
     Node,
     Select,
+    SortKey,
     Star,
-    Unary,
-    When,
+    Supplied,
 )
-from engine.sql.functions import FunctionRegistry, FunctionSpec
-from engine.sql.infer import assumed_kinds, literal_values
-from engine.sql.kinds import Kind, kind_of
-from engine.sql.plan import Filter, Operator, Plan, Project, Scan
+from engine.sql.ast import Window as WindowNode
+from engine.sql.bind import (
+    GROUP_BY,
+    HAVING,
+    META_FUNCTIONS,
+    ORDER_BY,
+    SELECT,
+    WHERE,
+    WINDOW,
+    Binder,
+)
+from engine.sql.functions import FunctionRegistry
+from engine.sql.infer import assumed_kinds
+from engine.sql.kinds import Kind
+from engine.sql.plan import (
+    Aggregate,
+    Analytic,
+    Filter,
+    Having,
+    Operator,
+    Order,
+    Plan,
+    Project,
+    Scan,
+    Window,
+    expressions_of,
+)
 from engine.sql.schema import Schema
 from engine.sql.source import SourceText, did_you_mean
 from engine.sql.walk import children, rebuild, walk
-
-_META_FUNCTIONS = frozenset({"meta", "mqtt"})
-_MQTT_KEYS = {"topic": "topic", "messageid": "messageId"}
 
 
 def analyse(
@@ -66,28 +84,90 @@ class _Analyser:
         self._source = source
         self._schemas = schemas
         self._functions = functions
-        self._names = {select.source.name, select.source.alias} - {""}
         self._schema = self._stream_schema()
+        self._binder = Binder(
+            source,
+            select.source.name,
+            {select.source.name, select.source.alias} - {""},
+            self._schema,
+            functions,
+            is_windowed=select.window is not None,
+        )
         self._items = self._expand_items()
         self._aliases = self._alias_places()
 
     def plan(self) -> Plan:
+        select, binder = self._select, self._binder
         self._refuse_unsupported()
         self._check_cycles()
         items = tuple(self._bind_item(index, item) for index, item in enumerate(self._items))
         self._check_duplicates(items)
-        where = self._select.where
-        condition = None if where is None else self._bind(where, self._any_alias)
-        expressions: list[Node] = [item.expr for item in items]
-        if condition is not None:
-            expressions.append(condition)
-        node: Operator = self._scan(expressions)
-        if condition is not None:
-            node = Filter(node, condition)
-        for key in self._select.order_by:  # orders nothing without a window, but must make sense
-            self._bind(key.expr, self._any_alias)
-        unnested = self._unnested(items)
-        return Plan(self._source.text, Project(node, items, self._select.limit, unnested))
+        where = None
+        if select.where is not None:
+            where = binder.bind(select.where, self._any_alias, WHERE)
+            self._refuse_aggregates(where, items, "WHERE")
+        keys = tuple(binder.bind(key, self._any_alias, GROUP_BY) for key in select.group_by)
+        for key in keys:
+            self._refuse_aggregates(key, items, "GROUP BY")
+        window = None if select.window is None else self._bind_window(select.window)
+        having = None
+        if select.having is not None:
+            having = binder.bind(select.having, self._any_alias, HAVING)
+        order = tuple(
+            SortKey(
+                expr=binder.bind(key.expr, self._any_alias, ORDER_BY),
+                descending=key.descending,
+                at=key.at,
+            )
+            for key in select.order_by
+        )
+        unnested = self._unnested(items, where)
+        node = self._rows(where, window)
+        if binder.aggregates or keys:
+            node = Aggregate(node, keys, tuple(binder.aggregates))
+        if having is not None:
+            node = Having(node, having)
+        if order and window is not None:  # without one there is nothing to put in order
+            node = Order(node, order)
+        plan = Plan(self._source.text, Project(node, items, select.limit, unnested))
+        return self._with_scan(plan)
+
+    def _rows(self, where: Expr | None, window: WindowNode | None) -> Operator:
+        """Return the operators up to the window; the scan is filled in when all is known."""
+        node: Operator = Scan(self._select.source.name)
+        if self._binder.analytic:
+            node = Analytic(node, tuple(self._binder.analytic))
+        if window is not None:
+            return Window(node, window, where)
+        return node if where is None else Filter(node, where)
+
+    def _bind_window(self, window: WindowNode) -> WindowNode:
+        def bound(node: Node) -> Node:
+            made: Node = self._binder.bind(node, self._any_alias, WINDOW)
+            return made
+
+        return rebuild(window, bound)
+
+    def _with_scan(self, plan: Plan) -> Plan:
+        """Return the plan with a scan that reads what its operators need."""
+        scan = self._scan([expr for node in plan.operators() for expr in expressions_of(node)])
+
+        def replaced(node: Operator) -> Operator:
+            if isinstance(node, Scan):
+                return scan
+            return msgspec.structs.replace(node, input=replaced(node.input))
+
+        root = replaced(plan.root)
+        assert isinstance(root, Project)
+        return Plan(plan.sql, root)
+
+    def _refuse_aggregates(self, node: Expr, items: tuple[Item, ...], clause: str) -> None:
+        """Refuse a clause that reads an aggregate through an alias."""
+        for part in walk(node):
+            if isinstance(part, Supplied) and part.place == "aggregate":
+                self._fail(node, f"{clause} can't hold an aggregate", "use HAVING")
+            if isinstance(part, Alias):
+                self._refuse_aggregates(items[part.index].expr, items, clause)
 
     # -- the stream ----------------------------------------------------------------------------
 
@@ -103,14 +183,9 @@ class _Analyser:
         select = self._select
         if select.joins:
             self._fail(select.joins[0], "joins are not supported yet")
-        if select.window is not None:
-            self._fail(select.window, "windows are not supported yet")
-        for clause, nodes in (
-            ("GROUP BY", select.group_by),
-            ("HAVING", (select.having,) if select.having else ()),
-        ):
-            if nodes:
-                self._fail(nodes[0], f"{clause} is not supported without a window")
+        if select.group_by and select.window is None:
+            hint = "add one, such as TUMBLINGWINDOW(ss, 10)"
+            self._fail(select.group_by[0], "GROUP BY needs a window", hint)
 
     def _scan(self, expressions: Iterable[Node]) -> Scan:
         columns: dict[str, None] = {}
@@ -151,7 +226,7 @@ class _Analyser:
         return tuple(items)
 
     def _columns_of(self, star: Star, item: Item) -> Iterable[Item]:
-        self._check_qualifier(star, star.stream)
+        self._binder.check_qualifier(star, star.stream)
         replaced = {entry.name: entry.expr for entry in star.replaced}
         named = {item.name for item in self._select.items if not isinstance(item.expr, Star)}
         for name in self._schema.names:
@@ -175,28 +250,29 @@ class _Analyser:
             return place if self._schema or place < index or is_rename else None
 
         name = item.name
-        if isinstance(item.expr, Call) and not item.alias and self._builtin(item.expr.name):
+        if (
+            isinstance(item.expr, Call)
+            and not item.alias
+            and self._binder.is_builtin(item.expr.name)
+        ):
             name = item.expr.name.lower()
-        bound = self._bind(item.expr, visible)
+        bound = self._binder.bind(item.expr, visible, SELECT)
         return Item(expr=bound, name=name, alias=item.alias, invisible=item.invisible, at=item.at)
 
-    def _unnested(self, items: tuple[Item, ...]) -> int | None:
+    def _unnested(self, items: tuple[Item, ...], where: Expr | None) -> int | None:
         """Return the index of the item that gives several rows, None without one."""
-        found = [index for index, item in enumerate(items) if self._returns_rows(item.expr)]
+        gives_rows = self._binder.returns_rows
+        found = [index for index, item in enumerate(items) if gives_rows(item.expr)]
         if len(found) > 1:
             self._fail(items[found[1]], "a query can unnest only one list")
         expressions: list[Node] = [item.expr for item in items]
-        if self._select.where is not None:
-            expressions.append(self._select.where)
+        if where is not None:
+            expressions.append(where)
         for index, expression in enumerate(expressions):
             for node in walk(expression):
-                if self._returns_rows(node) and not (index in found and node is expression):
+                if gives_rows(node) and not (index in found and node is expression):
                     self._fail(node, "a function that gives rows can only be an item of SELECT")
         return found[0] if found else None
-
-    def _returns_rows(self, node: Node) -> bool:
-        spec = self._functions.get(node.name) if isinstance(node, Call) else None
-        return spec is not None and spec.returns_rows
 
     def _check_cycles(self) -> None:
         """Refuse aliases that are defined by each other, whichever of them is visible where."""
@@ -231,116 +307,6 @@ class _Analyser:
                 )
             seen.add(item.name)
 
-    # -- expressions ---------------------------------------------------------------------------
-
-    def _bind(self, node: Any, alias: Callable[[str], int | None]) -> Any:
-        if isinstance(node, Column):
-            return self._bind_column(node, alias)
-        if isinstance(node, Star):
-            self._check_qualifier(node, node.stream)
-        if isinstance(node, Unary) and node.op == "-" and isinstance(node.operand, Literal):
-            return self._negative_literal(node, node.operand)
-        if isinstance(node, Call):
-            if node.name.lower() in _META_FUNCTIONS:
-                return self._bind_meta(node)
-            bound = rebuild(node, lambda child: self._bind(child, alias))
-            return self._check_call(bound)
-        return rebuild(node, lambda child: self._bind(child, alias))
-
-    def _negative_literal(self, node: Unary, operand: Literal) -> Expr:
-        if kind_of(operand.value).is_numeric:
-            return Literal(value=-operand.value, at=node.at)  # type: ignore[operator]
-        return node
-
-    def _bind_column(self, column: Column, alias: Callable[[str], int | None]) -> Expr:
-        self._check_qualifier(column, column.stream)
-        if not column.stream and (place := alias(column.name)) is not None:
-            return Alias(index=place, at=column.at)
-        if self._schema and column.name not in self._schema:
-            hint = did_you_mean(column.name, self._schema.names)
-            self._fail(column, f"unknown field {column.name}", hint)
-        return Column(name=column.name, stream=self._select.source.name, at=column.at)
-
-    def _check_qualifier(self, node: Node, stream: str) -> None:
-        if stream and stream not in self._names:
-            self._fail(node, f"stream {stream} not found in FROM")
-
-    def _bind_meta(self, call: Call) -> Expr:
-        if len(call.args) != 1:
-            self._fail(call, f"{call.name} takes one key", "write meta(topic), or meta(*) for all")
-        bound = self._meta_path(call, call.args[0])
-        if call.name.lower() == "mqtt":
-            key = bound.key.lower() if isinstance(bound, MetaValue) else ""
-            if key not in _MQTT_KEYS:
-                self._fail(call, "mqtt() knows topic and messageId", "use meta(key) for others")
-            return MetaValue(key=_MQTT_KEYS[key], at=call.at)
-        return bound
-
-    def _meta_path(self, call: Call, node: Expr) -> Expr:
-        if isinstance(node, Column):
-            self._check_qualifier(node, node.stream)
-            return MetaValue(key=node.name, at=node.at)
-        if isinstance(node, Star) and not node.excluded and not node.replaced:
-            return MetaValue(key="", at=node.at)
-        if isinstance(node, Field):
-            return Field(base=self._meta_path(call, node.base), name=node.name, at=node.at)
-        hint = "write meta(topic) or meta(a->b)"
-        return self._fail(call, f"{call.name} takes the name of a key", hint)
-
-    # -- functions -----------------------------------------------------------------------------
-
-    def _builtin(self, name: str) -> bool:
-        spec = self._functions.get(name)
-        return spec is not None and spec.make is None
-
-    def _check_call(self, call: Call) -> Expr:
-        spec = self._functions.get(call.name)
-        if spec is None:
-            hint = did_you_mean(call.name, self._functions.names())
-            self._fail(call, f"unknown function {call.name}", hint or "see `headrace functions`")
-        if call.filter is not None or call.over is not None:
-            self._fail(call, f"{call.name} takes neither FILTER nor OVER")
-        self._check_arity(call, spec)
-        self._check_literals(call, spec)
-        if spec.name == "if":  # only the chosen branch may be computed
-            condition, chosen, *rest = call.args
-            return Case(
-                branches=(When(condition=condition, result=chosen, at=call.at),),
-                default=rest[0] if rest else None,
-                at=call.at,
-            )
-        return Call(name=spec.name, args=call.args, at=call.at)
-
-    def _check_arity(self, call: Call, spec: FunctionSpec) -> None:
-        given, least, most = len(call.args), spec.least, spec.most
-        if given >= least and (most is None or given <= most):
-            return
-        wanted = str(least) if most == least else f"{least} or more"
-        if most is not None and most != least:
-            wanted = f"{least} to {most}"
-        self._fail(
-            call,
-            f"{call.name} takes {wanted} arguments but {given} were given",
-            f"write {spec.signature}",
-        )
-
-    def _check_literals(self, call: Call, spec: FunctionSpec) -> None:
-        for index, argument in enumerate(call.args):
-            if not isinstance(argument, Literal) or argument.value is None:
-                continue
-            parameter = spec.parameter(index)
-            if not parameter.accepts(argument.value):
-                self._fail(
-                    argument,
-                    f"{call.name}: {parameter.name} must be {parameter.kind}, "
-                    f"not {kind_of(argument.value)}",
-                )
-        if spec.validate is not None:
-            try:
-                spec.validate(literal_values(call.args))
-            except ConfigError as error:
-                self._fail(call, f"{call.name}: {error.message}", error.hint)
-
     def _fail(self, node: Node, message: str, hint: str = "") -> NoReturn:
         at = node.at or next((child.at for child in children(node) if child.at), None)
         raise self._source.error(message, at, hint)
@@ -350,6 +316,6 @@ def _unqualified_names(node: Node) -> Iterator[str]:
     """Yield the names in an expression that may mean an alias; keys of metadata don't."""
     if isinstance(node, Column) and not node.stream:
         yield node.name
-    if not (isinstance(node, Call) and node.name.lower() in _META_FUNCTIONS):
+    if not (isinstance(node, Call) and node.name.lower() in META_FUNCTIONS):
         for child in children(node):
             yield from _unqualified_names(child)

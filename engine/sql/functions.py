@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
 from engine.errors import RowError
 from engine.sql.kinds import Kind, kind_of
@@ -151,6 +151,11 @@ class FunctionSpec:
     stateless: bool = True
     returns_rows: bool = False
     """A set-returning function: its result is a list, and each element makes a row."""
+    kind: Literal["scalar", "aggregate", "analytic"] = "scalar"
+    accumulator: type[Any] | None = None
+    """Of an aggregate: makes the object that takes in the rows of one group."""
+    tracker: type[Any] | None = None
+    """Of an analytic function: makes the object that remembers the rows of one partition."""
     make: Callable[[], Any] | None = None
     validate: Callable[[Sequence[object]], None] | None = None
 
