@@ -32,7 +32,9 @@ class RuleMetrics:
 
     received: int = 0
     surplus: int = 0
-    """Results beyond the first of a row: what ``unnest`` adds to the account."""
+    """Results that no row stands for alone: what ``unnest`` and windows add to the account."""
+    windowed: int = 0
+    """Rows that went into windows."""
     delivered: int = 0
     filtered: int = 0
     queued: int = 0
@@ -61,6 +63,7 @@ class RuleMetrics:
         return Balance(
             received=self.received,
             surplus=self.surplus,
+            windowed=self.windowed,
             delivered=self.delivered,
             filtered=self.filtered,
             dropped=self.dropped.total(),
@@ -71,10 +74,11 @@ class RuleMetrics:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """in (+ surplus) = out + filtered + dropped + errors + pending, in rows."""
+    """in (+ made) = out (+ windowed) + filtered + dropped + errors + pending, in rows."""
 
     received: int
     surplus: int
+    windowed: int
     delivered: int
     filtered: int
     dropped: int
@@ -85,12 +89,19 @@ class Balance:
     def holds(self) -> bool:
         """Whether every row is accounted for."""
         return self.received + self.surplus == (
-            self.delivered + self.filtered + self.dropped + self.errors + self.pending
+            self.delivered
+            + self.windowed
+            + self.filtered
+            + self.dropped
+            + self.errors
+            + self.pending
         )
 
     def __str__(self) -> str:
-        surplus = f" + unnested {self.surplus}" if self.surplus else ""
+        surplus = f" + made {self.surplus}" if self.surplus else ""
+        windowed = f"windowed {self.windowed} + " if self.windowed else ""
+        inside = f"{windowed}filtered {self.filtered}"
         return (
-            f"in {self.received}{surplus} = out {self.delivered} + filtered {self.filtered} + "
+            f"in {self.received}{surplus} = out {self.delivered} + {inside} + "
             f"dropped {self.dropped} + errors {self.errors} + pending {self.pending}"
         )

@@ -221,7 +221,7 @@ class Rule:
             ]
         if self._limit is not None:
             self._cut(result, self._limit)
-        if not len(result):
+        if not len(result) and not result.sizes:
             arrival.receipt.done()
             return
         counted = len(result)
@@ -230,7 +230,7 @@ class Rule:
         sinks = parts.sinks
         ticket = Ticket(counted, len(sinks), metrics, arrival.receipt, self._note_error)
         for sink in sinks:
-            await sink.flow.put(Outgoing(result.rows, result.payloads, ticket))
+            await sink.flow.put(Outgoing(result.rows, result.payloads, ticket, result.sizes))
 
     def _cut(self, result: Result, limit: ResultLimit) -> None:
         size = len(result)
@@ -249,7 +249,9 @@ class Rule:
             metrics.error("decode", failure.message.partition(":")[0])
         passed = len(result) - (failed if self.definition.options.send_error else 0)
         metrics.surplus += result.surplus
-        metrics.filtered += len(arrival.frame) + result.surplus - passed - failed
+        metrics.windowed += result.absorbed
+        taken = len(arrival.frame) + result.surplus - result.absorbed
+        metrics.filtered += taken - passed - failed
         if failed:
             self._note_error("query", result.errors[-1].message)
         if arrival.failures:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,7 @@ class Outgoing:
     rows: list[Row] | None
     payloads: list[bytes] | None
     ticket: Ticket
+    sizes: list[int] | None = None
 
     def __len__(self) -> int:
         items: Sequence[object] = (self.payloads if self.rows is None else self.rows) or ()
@@ -103,13 +104,13 @@ class SinkRunner:
         ticket = outgoing.ticket
         self.metrics.records_in += len(outgoing)
         messages = self._prepare(outgoing)
-        if len(messages.batch):
+        if messages.places:
             await self._collect(messages, ticket)
         ticket.confirm()
 
     async def _collect(self, messages: _Messages, ticket: Ticket) -> None:
         backoff = Backoff()
-        size = len(messages.batch)
+        size = len(messages.places)
         while True:
             try:
                 await self._sink.collect(messages.batch)
@@ -119,11 +120,11 @@ class SinkRunner:
                 continue
             except Rejected as error:
                 lost = range(size) if error.indexes is None else error.indexes
-                self._lose(ticket, "rejected", error, [messages.places[i] for i in lost])
+                self._lose(ticket, "rejected", error, messages.rows_of(lost))
                 self.metrics.records_out += size - len(lost)
             except Exception as error:
                 logger.warning("%s: %s: %s", self.name, type(error).__name__, error)
-                self._lose(ticket, "sink error", error, messages.places)
+                self._lose(ticket, "sink error", error, messages.rows_of(range(size)))
             else:
                 self.metrics.records_out += size
             self.metrics.last_invocation = self._clock.now()
@@ -142,29 +143,56 @@ class SinkRunner:
             payloads = outgoing.payloads
             if not self._options.send_single:
                 payloads = [b"[" + payload + b"]" for payload in payloads]
-            return _Messages(Batch(payloads=payloads), range(len(payloads)))
-        rows, places = self._shape.rows(_rows_of(outgoing))
-        rows, places, properties = self._render(rows, places, outgoing.ticket)
-        if self._encoder is None:
-            meta = ColumnMetadata(len(rows), properties) if properties else None
-            return _Messages(Batch(rows, meta=meta), places)
-        return self._encode(self._encoder, rows, places, properties, outgoing.ticket)
+            return _Messages(Batch(payloads=payloads), _Singles(len(payloads)))
+        rows = self._shape.rows(_rows_of(outgoing))
+        if self._encoder is None or self._options.send_single or outgoing.sizes is None:
+            return self._single(rows, outgoing)
+        return self._lists(self._encoder, rows, outgoing.sizes, outgoing.ticket)
+
+    def _single(self, rows: list[Row], outgoing: Outgoing) -> _Messages:
+        """Return a message for each row; a sink of rows is told which were emitted together."""
+        places: Sequence[Sequence[int]] = _Singles(len(rows))
+        sizes = outgoing.sizes
+        if self._options.omit_if_empty and not all(rows):
+            places = [(index,) for index, row in enumerate(rows) if row]
+            rows, sizes = [row for row in rows if row], None
+        is_list = not self._options.send_single and self._encoder is not None
+        items: list[Any] = [[row] for row in rows] if is_list else rows
+        kept, places, properties = self._render(items, places, outgoing.ticket)
+        if self._encoder is not None:
+            return self._encode(self._encoder, kept, places, properties, outgoing.ticket)
+        meta = ColumnMetadata(len(kept), properties) if properties else None
+        sizes = sizes if len(kept) == len(rows) else None
+        return _Messages(Batch(kept, meta=meta, sizes=sizes), places)
+
+    def _lists(
+        self, encoder: JsonEncoder, rows: list[Row], sizes: list[int], ticket: Ticket
+    ) -> _Messages:
+        """Return a message for each list of rows that were emitted together."""
+        ranges: list[range] = []
+        start = 0
+        for size in sizes:
+            if size or not self._options.omit_if_empty:
+                ranges.append(range(start, start + size))
+            start += size
+        items: list[Any] = [rows[place.start : place.stop] for place in ranges]
+        kept, places, properties = self._render(items, ranges, ticket)
+        return self._encode(encoder, kept, places, properties, ticket)
 
     def _encode(
         self,
         encoder: JsonEncoder,
-        rows: list[Row],
-        places: Sequence[int],
+        items: list[Any],
+        places: Sequence[Sequence[int]],
         properties: dict[str, list[str]],
         ticket: Ticket,
     ) -> _Messages:
-        items: list[Any] = rows if self._options.send_single else [[row] for row in rows]
         try:
             payloads = encoder.encode(items)
         except UNWRITABLE:
             payloads, kept, failures = encoder.encode_one_by_one(items)
             for index, error in failures:
-                self._lose(ticket, "encoding", error, [places[index]])
+                self._lose(ticket, "encoding", error, places[index])
             places = [places[index] for index in kept]
             properties = {
                 name: [column[index] for index in kept] for name, column in properties.items()
@@ -173,33 +201,50 @@ class SinkRunner:
         return _Messages(Batch(payloads=payloads, meta=meta), places)
 
     def _render(
-        self, rows: list[Row], places: Sequence[int], ticket: Ticket
-    ) -> tuple[list[Row], Sequence[int], dict[str, list[str]]]:
-        """Compute the properties of each message; a row whose template fails is lost."""
+        self, items: list[Any], places: Sequence[Sequence[int]], ticket: Ticket
+    ) -> tuple[list[Any], Sequence[Sequence[int]], dict[str, list[str]]]:
+        """Compute the properties of each message; one whose template fails is lost."""
         if not self._templates:
-            return rows, places, {}
+            return items, places, {}
         properties: dict[str, list[str]] = {name: [] for name in self._templates}
         kept: list[int] = []
-        for index, row in enumerate(rows):
+        for index, item in enumerate(items):
             try:
-                texts = [render(row) for render in self._templates.values()]
+                texts = [render(item) for render in self._templates.values()]
             except RowError as error:
-                self._lose(ticket, "template", error, [places[index]])
+                self._lose(ticket, "template", error, places[index])
                 continue
             kept.append(index)
             for column, text in zip(properties.values(), texts, strict=True):
                 column.append(text)
-        if len(kept) == len(rows):
-            return rows, places, properties
-        return [rows[i] for i in kept], [places[i] for i in kept], properties
+        if len(kept) == len(items):
+            return items, places, properties
+        return [items[i] for i in kept], [places[i] for i in kept], properties
+
+
+class _Singles(Sequence[Sequence[int]]):
+    """Places of messages that hold one row each, all rows in order."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, index: Any) -> Any:
+        return (index,)
 
 
 @dataclass(frozen=True, slots=True)
 class _Messages:
-    """A batch for the sink, and for each message the place of its row among the results."""
+    """A batch for the sink, and for each message the places of its rows among the results."""
 
     batch: Batch
-    places: Sequence[int]
+    places: Sequence[Sequence[int]]
+
+    def rows_of(self, indexes: Iterable[int]) -> list[int]:
+        """Return the places of the rows of some messages."""
+        return [place for index in indexes for place in self.places[index]]
 
 
 class Shaper:
@@ -212,15 +257,9 @@ class Shaper:
             options.fields or options.exclude_fields or options.data_field or options.omit_if_empty
         )
 
-    def rows(self, rows: list[Row]) -> tuple[list[Row], Sequence[int]]:
-        """Return rows with the wanted fields, and the place of each in what was given."""
-        if not self.changes_rows:
-            return rows, range(len(rows))
-        shaped = [self._row(row) for row in rows]
-        if not self._options.omit_if_empty:
-            return shaped, range(len(rows))
-        places = [index for index, row in enumerate(shaped) if row]
-        return [shaped[index] for index in places], places
+    def rows(self, rows: list[Row]) -> list[Row]:
+        """Return rows with the wanted fields."""
+        return [self._row(row) for row in rows] if self.changes_rows else rows
 
     def _row(self, row: Row) -> Row:
         options = self._options

@@ -8,7 +8,7 @@ which takes any row, knows all kinds and decides whether the row has an error. S
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ from engine.sql.ast import (
     Index,
     Item,
     MetaValue,
+    Node,
     Star,
     Supplied,
 )
@@ -32,9 +33,10 @@ from engine.sql.code import CallSite, Code, Columns, supplied_name
 from engine.sql.expression import ExpressionCompiler
 from engine.sql.functions import FunctionRegistry
 from engine.sql.infer import StaticKinds
+from engine.sql.keys import typed_key
 from engine.sql.kinds import Kind
 from engine.sql.plan import Plan, Project, expressions_of
-from engine.sql.walk import walk
+from engine.sql.walk import children, walk
 
 _LARGEST_PLAIN = 1e21
 """From here on JSON numbers are written with an exponent (language specification, 6.4)."""
@@ -72,6 +74,31 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """A condition whose truth is one value of a record; null counts as false."""
+
+    condition: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Values that make one value of a record: the key of a group or partition."""
+
+    parts: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Args:
+    """Arguments of a call as one tuple in a record."""
+
+    args: tuple[Expr, ...]
+
+
+Part = Expr | Check | Key | Args
+"""One value of a record."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """One step of a query that is compiled by itself.
 
@@ -84,24 +111,45 @@ class Stage:
     condition: Expr | None
     metadata: tuple[str, ...]
     supplied: tuple[Supplied, ...]
-    records: tuple[Expr, ...] | None = None
+    records: tuple[Part, ...] | None = None
 
 
-def final_stage(plan: Plan, options: QueryOptions) -> Stage:
-    """Return the stage that makes the results of SELECT."""
-    expressions: list[Expr] = [item.expr for item in plan.root.items]
-    if plan.condition is not None:
-        expressions.append(plan.condition)
-    found = [node for expr in expressions for node in walk(expr)]
-    used = {node.key: None for node in found if isinstance(node, MetaValue)}
-    if options.send_meta_to_sink:
-        used[""] = None
-    supplied = {
-        Supplied(place=node.place, index=node.index): None
-        for node in found
-        if isinstance(node, Supplied)
-    }
-    return Stage(plan.condition, tuple(used), tuple(supplied))
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What expressions read beside columns: keys of the metadata, values of earlier stages."""
+
+    metadata: tuple[str, ...]
+    supplied: tuple[Supplied, ...]
+
+
+def needs_of(plan: Plan, expressions: Iterable[Node]) -> Needs:
+    """Return what some expressions of a plan read, also through aliases."""
+    metadata: dict[str, None] = {}
+    supplied: dict[Supplied, None] = {}
+
+    def visit(node: Node) -> None:
+        if isinstance(node, MetaValue):
+            metadata[node.key] = None
+        elif isinstance(node, Supplied):
+            supplied[Supplied(place=node.place, index=node.index)] = None
+        elif isinstance(node, Alias):
+            visit(plan.root.items[node.index].expr)
+        for child in children(node):
+            visit(child)
+
+    for expression in expressions:
+        visit(expression)
+    return Needs(tuple(metadata), tuple(supplied))
+
+
+def final_stage(plan: Plan, options: QueryOptions, *, condition: Expr | None = None) -> Stage:
+    """Return the stage that makes the results of SELECT from the rows that meet ``condition``."""
+    expressions: list[Node] = [item.expr for item in plan.root.items]
+    if condition is not None:
+        expressions.append(condition)
+    needs = needs_of(plan, expressions)
+    whole = ("",) if options.send_meta_to_sink and "" not in needs.metadata else ()
+    return Stage(condition, (*needs.metadata, *whole), needs.supplied)
 
 
 class Compiler:
@@ -218,7 +266,7 @@ class Compiler:
     def _row(self, expressions: ExpressionCompiler) -> Iterator[str]:
         test = self._test(expressions)
         if self._stage.records is not None:
-            values = [expressions.value(expr).text for expr in self._stage.records]
+            values = [_part(expressions, part) for part in self._stage.records]
             output = [f"emit(({', '.join([*self._values, *values])},))"]
         elif self._forwards:
             output = ["emit(p)"]
@@ -395,6 +443,16 @@ class _Entry:
                 yield f"    d.pop({self.key}, None)"
 
 
+def _part(expressions: ExpressionCompiler, part: Part) -> str:
+    if isinstance(part, Check):
+        return expressions.condition(part.condition)
+    if isinstance(part, Key):
+        return f"typed_key(({''.join(f'{expressions.value(p).text}, ' for p in part.parts)}))"
+    if isinstance(part, Args):
+        return f"({''.join(f'{expressions.value(a).text}, ' for a in part.args)})"
+    return expressions.value(part).text
+
+
 def calls_of(plan: Plan) -> Iterator[Call]:
     """Yield the calls in a plan in the order that numbers them."""
     for operator in plan.operators():
@@ -460,6 +518,7 @@ _SUPPORT: dict[str, Any] = {
     "UNSET": UNSET,
     "PENDING": _Pending(),
     "plain": _plain,
+    "typed_key": typed_key,
     "unclean": _unclean,
     "without": _without,
     "spread": _spread,

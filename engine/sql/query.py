@@ -27,10 +27,12 @@ class Result:
 
     ``rows`` are the results, or ``payloads`` the messages of the rows that passed, unchanged, where
     the query only filters. ``errors`` are the errors of single rows, ``surplus`` counts the results
-    beyond the first of a row (``unnest``).
+    beyond the first of a row (``unnest``) and all results of windows, ``absorbed`` the rows that
+    went into windows. ``sizes``, where rows form lists that were emitted together, are their
+    lengths.
     """
 
-    __slots__ = ("errors", "payloads", "rows", "surplus")
+    __slots__ = ("absorbed", "errors", "payloads", "rows", "sizes", "surplus")
 
     def __init__(
         self,
@@ -38,7 +40,12 @@ class Result:
         errors: list[RowError],
         payloads: list[bytes] | None = None,
         surplus: int = 0,
+        *,
+        sizes: list[int] | None = None,
+        absorbed: int = 0,
     ) -> None:
+        self.sizes = sizes
+        self.absorbed = absorbed
         self.surplus = surplus
         self.rows = rows
         self.payloads = payloads
@@ -72,7 +79,7 @@ class Query:
         self._layout = layout
         self._functions = functions
         self._options = options
-        self._stage = stage or final_stage(plan, options)
+        self._stage = stage or final_stage(plan, options, condition=plan.condition)
         self._forwards = forwards_payloads
         self._bindings = _Bindings(bind)
         self._surplus: list[int] = []

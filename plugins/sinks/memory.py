@@ -31,6 +31,8 @@ class Memory(Sink[MemorySinkConfig]):
 
     async def collect(self, batch: Batch) -> None:
         rows = batch.rows or []
+        if not rows:
+            return
         topics = batch.meta.column("topic")
         start = 0
         for stop in range(1, len(rows) + 1):
