@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 import msgspec
 from anyio.streams.memory import MemoryObjectSendStream
 
 from engine.api import Batch, Config, Emit, Row, SameMetadata, Sink, Source
 from engine.catalog import Stream
-from engine.clock import VirtualClock
+from engine.clock import VirtualClock, settled
 from engine.engine import Engine
 from engine.errors import EngineError
 from engine.registry import PluginKind
@@ -37,8 +36,6 @@ START = 1_704_067_200_000
 
 _RULE = "case"
 _SINK = "emissions"
-_TURNS = 32
-"""How often every task is let run before asking whether all of them wait; asking is slow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,13 +157,6 @@ async def run_case(
             await clock.advance_to(start + advance_to)
             await settled()
         return _concluded(rule, outcome)
-
-
-async def settled() -> None:
-    """Return once every task waits for something: a message, a timer, the network."""
-    for _ in range(_TURNS):
-        await anyio.lowlevel.checkpoint()
-    await anyio.wait_all_tasks_blocked()
 
 
 def _concluded(rule: Rule, outcome: Outcome) -> Outcome:

@@ -22,8 +22,9 @@ from engine.run.rule import Rule, RuleParts
 from engine.run.sink import SinkRunner
 from engine.run.source import SourceRunner, StreamReader
 from engine.sql.code import CallSite
-from engine.sql.compile import QueryOptions
+from engine.sql.compile import QueryOptions, Stage
 from engine.sql.functions import FunctionRegistry
+from engine.sql.pipeline import Pipeline, RowPipeline
 from engine.sql.plan import Plan
 from engine.sql.query import Query
 from engine.state.scope import RuleState
@@ -99,15 +100,18 @@ class Builder:
             EngineError: something about the rule is wrong; nothing was opened.
         """
         definition = rule.definition
+        if definition.options.is_event_time:
+            at = definition.where.below("options").of("isEventTime")
+            raise ConfigError(f"rule {definition.id}: isEventTime is not supported yet", at=at)
         plan = self.plan(definition)
         source = self._reader(rule, self._catalog[plan.scan.stream])
         sinks = [self._sink(rule, action) for action in definition.actions]
         sinks += [self._extra_sink(rule, sink, index) for index, sink in enumerate(extra_sinks)]
-        return RuleParts(self._query(rule, plan, source, sinks), source, sinks)
+        return RuleParts(self._pipeline(rule, plan, source, sinks), source, sinks)
 
-    def _query(
+    def _pipeline(
         self, rule: Rule, plan: Plan, source: StreamReader, sinks: list[SinkRunner]
-    ) -> Query:
+    ) -> Pipeline:
         options = rule.definition.options
         stream = self._catalog[plan.scan.stream]
         forwards = (
@@ -119,19 +123,25 @@ class Builder:
         layout = source.layout
         whole = plan.scan.whole and not forwards
         layout.require(plan.scan.columns, whole=whole, payloads=forwards)
-        return Query(
-            plan,
-            layout,
-            self._functions,
-            QueryOptions(
-                send_nil_field=options.send_nil_field,
-                send_error=options.send_error,
-                send_meta_to_sink=options.send_meta_to_sink,
-                plain_numbers=any(sink.writes_json for sink in sinks),
-            ),
-            lambda site: self._bind(rule, site),
-            forwards_payloads=forwards,
+        query_options = QueryOptions(
+            send_nil_field=options.send_nil_field,
+            send_error=options.send_error,
+            send_meta_to_sink=options.send_meta_to_sink,
+            plain_numbers=any(sink.writes_json for sink in sinks),
         )
+
+        def query(stage: Stage | None = None) -> Query:
+            return Query(
+                plan,
+                layout,
+                self._functions,
+                query_options,
+                lambda site: self._bind(rule, site),
+                forwards_payloads=forwards,
+                stage=stage,
+            )
+
+        return RowPipeline(query())
 
     def _reader(self, rule: Rule, stream: Stream) -> StreamReader:
         if not stream.options.shared:

@@ -13,13 +13,16 @@ from engine.backoff import Backoff
 from engine.clock import Clock
 from engine.config.rule import RuleDef
 from engine.errors import EngineError
+from engine.run.alarm import Alarm
 from engine.run.flow import Flow, FlowClosed, Overflow
 from engine.run.metrics import RuleMetrics
+from engine.run.receipt import Receipt
 from engine.run.sink import Outgoing, SinkRunner
 from engine.run.source import Arrival, StreamReader
 from engine.run.status import RuleState, RuleStatus
 from engine.run.ticket import Ticket
-from engine.sql.query import Query, Result
+from engine.sql.pipeline import Pipeline
+from engine.sql.query import Result
 
 logger = logging.getLogger(__name__)
 
@@ -28,9 +31,19 @@ logger = logging.getLogger(__name__)
 class RuleParts:
     """What one run of a rule consists of, made new for each start."""
 
-    query: Query
+    pipeline: Pipeline
     source: StreamReader
     sinks: list[SinkRunner]
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has reached ``at`` (epoch milliseconds)."""
+
+    at: int
+
+    def __len__(self) -> int:
+        return 0
 
 
 class ResultLimit:
@@ -71,7 +84,8 @@ class Rule:
         self._scope: anyio.CancelScope | None = None
         self._reading: anyio.CancelScope | None = None
         self._unopened = 0
-        self._flow: Flow[Arrival] = self._new_flow()
+        self._flow: Flow[Arrival | Tick] = self._new_flow()
+        self._alarm = Alarm(clock, self._ring)
 
     @property
     def id(self) -> str:
@@ -174,8 +188,13 @@ class Rule:
         self._unopened = len(parts.sinks) + 1
         for sink in parts.sinks:
             tasks.start_soon(sink.run, self._opened, name=f"rule[{self.id}].{sink.name}")
-        tasks.start_soon(self._compute, parts, name=f"rule[{self.id}].query")
-        await self._read(parts)
+        async with anyio.create_task_group() as timers:
+            self._alarm = Alarm(self._clock, self._ring)
+            timers.start_soon(self._alarm.run, name=f"rule[{self.id}].alarm")
+            tasks.start_soon(
+                self._compute, parts, timers.cancel_scope, name=f"rule[{self.id}].query"
+            )
+            await self._read(parts)
 
     def _opened(self) -> None:
         """One of the parts is open."""
@@ -197,39 +216,50 @@ class Rule:
         finally:
             self._flow.close()
 
-    async def _compute(self, parts: RuleParts) -> None:
+    async def _compute(self, parts: RuleParts, timers: anyio.CancelScope) -> None:
         """Take batches from the queue, run the query, hand the results to every sink."""
+        pipeline = parts.pipeline
+        self._alarm.set(pipeline.next_deadline())
         try:
             while True:
-                arrival = await self._flow.get()
-                await self._process(parts, arrival)
+                item = await self._flow.get()
+                if isinstance(item, Tick):
+                    await self._deliver(parts, self._counted(pipeline.tick(item.at)), None)
+                else:
+                    await self._process(parts, item)
+                self._alarm.set(pipeline.next_deadline())
         except FlowClosed:
             return
         finally:
+            timers.cancel()
             for sink in parts.sinks:
                 sink.flow.close()
 
     async def _process(self, parts: RuleParts, arrival: Arrival) -> None:
         metrics = self.metrics
         metrics.queued -= len(arrival)
-        result = parts.query(arrival.frame)
-        self._count(result, arrival)
+        result = parts.pipeline.push(arrival.frame, arrival.frame.received_at)
+        self._counted(result, arrival)
         if self.definition.options.send_error and arrival.failures:
             result.rows = [
                 *(result.rows or []),
                 *({"error": error.message} for _, error in arrival.failures),
             ]
+        await self._deliver(parts, result, arrival)
+
+    async def _deliver(self, parts: RuleParts, result: Result, arrival: Arrival | None) -> None:
+        """Hand results to every sink; ``arrival`` is what they came of, if it was rows."""
         if self._limit is not None:
             self._cut(result, self._limit)
+        receipt = Receipt(None, 1) if arrival is None else arrival.receipt
         if not len(result) and not result.sizes:
-            arrival.receipt.done()
+            receipt.done()
             return
         counted = len(result)
         if self.definition.options.send_error:
-            counted -= len(result.errors) + len(arrival.failures)
-        sinks = parts.sinks
-        ticket = Ticket(counted, len(sinks), metrics, arrival.receipt, self._note_error)
-        for sink in sinks:
+            counted -= len(result.errors) + (0 if arrival is None else len(arrival.failures))
+        ticket = Ticket(counted, len(parts.sinks), self.metrics, receipt, self._note_error)
+        for sink in parts.sinks:
             await sink.flow.put(Outgoing(result.rows, result.payloads, ticket, result.sizes))
 
     def _cut(self, result: Result, limit: ResultLimit) -> None:
@@ -240,22 +270,28 @@ class Rule:
             result.payloads = None if result.payloads is None else result.payloads[:allowed]
             self.metrics.drop("query", "limit", size - allowed)
 
-    def _count(self, result: Result, arrival: Arrival) -> None:
+    def _counted(self, result: Result, arrival: Arrival | None = None) -> Result:
+        """Enter a result, and the failures of the rows it came of, into the account."""
         metrics = self.metrics
         failed = len(result.errors)
         for error in result.errors:
             metrics.error("query", error.message.partition(":")[0])
-        for _, failure in arrival.failures:
-            metrics.error("decode", failure.message.partition(":")[0])
+        if failed:
+            self._note_error("query", result.errors[-1].message)
+        rows = 0
+        if arrival is not None:
+            rows = len(arrival.frame)
+            for _, failure in arrival.failures:
+                metrics.error("decode", failure.message.partition(":")[0])
+                self._note_error("decode", failure.message)
         passed = len(result) - (failed if self.definition.options.send_error else 0)
         metrics.surplus += result.surplus
         metrics.windowed += result.absorbed
-        taken = len(arrival.frame) + result.surplus - result.absorbed
-        metrics.filtered += taken - passed - failed
-        if failed:
-            self._note_error("query", result.errors[-1].message)
-        if arrival.failures:
-            self._note_error("decode", arrival.failures[-1][1].message)
+        metrics.filtered += rows + result.surplus - result.absorbed - passed - failed
+        return result
+
+    def _ring(self, when: int) -> None:
+        self._flow.put_anyway(Tick(when))
 
     def _note_error(self, place: str, message: str) -> None:
         self.metrics.last_error = f"{place}: {message}"
@@ -282,14 +318,17 @@ class Rule:
         """The source has nothing more, or failed for good."""
         self._flow.close(error)
 
-    def _new_flow(self) -> Flow[Arrival]:
+    def _new_flow(self) -> Flow[Arrival | Tick]:
         options = self.definition.options
         overflow = Overflow(options.overflow)
         if options.disable_buffer_full_discard is False and overflow is Overflow.BLOCK:
             overflow = Overflow.DROP_OLDEST
         return Flow(options.buffer_length, overflow, self._dropped)
 
-    def _dropped(self, arrival: Arrival) -> None:
+    def _dropped(self, arrival: Arrival | Tick) -> None:
+        if isinstance(arrival, Tick):
+            self._alarm.set(arrival.at)  # time can't be dropped
+            return
         self.metrics.queued -= len(arrival)
         self.metrics.drop("queue", "full", len(arrival))
         arrival.receipt.done()

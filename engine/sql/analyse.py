@@ -183,6 +183,8 @@ class _Analyser:
         select = self._select
         if select.joins:
             self._fail(select.joins[0], "joins are not supported yet")
+        if select.window is not None:
+            self._fail(select.window, "windows are not supported yet")
         if select.group_by and select.window is None:
             hint = "add one, such as TUMBLINGWINDOW(ss, 10)"
             self._fail(select.group_by[0], "GROUP BY needs a window", hint)
