@@ -89,6 +89,45 @@ async def test_readings_become_alerts(broker: Mosquitto, tmp_path: Path, version
     assert "dropped 0 + errors 0 + pending 0" in errors
 
 
+def test_the_demo_runs_on_another_broker(broker: Mosquitto) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "engine", "demo", "--seconds", "2", "--broker", broker.url],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        cwd=CHECKOUT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "alert       alerts/d" in done.stdout
+    assert "+ dropped 0 + errors 0 + pending 0" in done.stderr
+
+
+def test_a_qos_1_rule_confirms_what_the_broker_has_taken(broker: Mosquitto, tmp_path: Path) -> None:
+    path = tmp_path / "rule.yaml"
+    path.write_text(RULE.format(server=broker.url, more=", qos: 1"))
+    at_broker = ["-h", "127.0.0.1", "-p", str(broker.port)]
+    process = start_process(path)
+    listener = subprocess.Popen(
+        ["mosquitto_sub", *at_broker, "-q", "1", "-t", "alerts/#", "-C", "3", "-W", "20"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        deadline = time.monotonic() + 20
+        while listener.poll() is None and time.monotonic() < deadline:
+            payload = '{"device": "d1", "temperature": 60}'
+            publish = ["mosquitto_pub", *at_broker, "-q", "1", "-t", "sensors/d1/data"]
+            subprocess.run([*publish, "-m", payload], check=True)
+        assert listener.communicate()[0].count('{"device":"d1"') == 3
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=20)
+        listener.kill()
+        listener.wait()
+    assert "dropped 0 + errors 0 + pending 0" in errors
+
+
 def test_the_mosquitto_example_works_as_its_readme_says(tmp_path: Path) -> None:
     port = free_port()
     example = CHECKOUT / "examples" / "mosquitto"
