@@ -18,6 +18,10 @@ same.
 Names are case-insensitive. A null argument gives null unless the text says otherwise; a value of
 the wrong kind is an error of its row. Arguments in brackets may be left out. *number* is any
 number, *bigint* a whole one, *any* takes everything.
+
+Aggregate functions work on the rows of a group; *for x = …* in an example gives x in each of them.
+Analytic and incremental functions look back at earlier rows; their examples give the value for each
+row.
 """
 
 
@@ -41,7 +45,7 @@ def function_page(functions: FunctionRegistry, name: str) -> str:
     lines = [f"{spec.signature} → {_result(spec)}", "", spec.doc]
     if spec.aliases:
         lines.append(f"\nalso called {', '.join(spec.aliases)}")
-    lines.append(f"\nwith a null argument: {spec.nulls.value}")
+    lines.append(f"\nwith a null argument: {spec.nulls.value}" if spec.kind == "scalar" else "")
     if spec.example:
         lines.append(f"example: {spec.example}")
     return "\n".join(lines)
@@ -62,7 +66,7 @@ def _entry(spec: FunctionSpec) -> str:
     details = []
     if spec.aliases:
         details.append(f"Also called {', '.join(f'`{alias}`' for alias in spec.aliases)}.")
-    if spec.nulls.name != "PROPAGATE":
+    if spec.kind == "scalar" and spec.nulls.name != "PROPAGATE":
         details.append(f"With a null argument {spec.nulls.value}.")
     if spec.example:
         details.append(f"Example: `{spec.example}`")

@@ -28,7 +28,7 @@ LAYERS = [
     ("engine.api",),
     ("engine.sql.names", "engine.sql.ast", "engine.sql.kinds", "engine.sql.text"),
     ("engine.layout",),
-    ("engine.sql", "engine.functions", "engine.template"),
+    ("engine.sql", "engine.functions", "engine.ops", "engine.template"),
     ("engine.codec", "engine.catalog", "engine.memory", "engine.mqtt", "engine.registry"),
     ("engine.run",),
     ("engine.explain",),

@@ -11,9 +11,8 @@ import random
 from collections.abc import Callable
 from decimal import ROUND_DOWN, Context, Decimal
 from itertools import takewhile
-from typing import Any
 
-from engine.sql.functions import Inline, Number, same_as, scalar
+from engine.sql.functions import Filled, Inline, Number, same_as, scalar
 from engine.sql.text import to_text
 
 _LARGEST_EXPONENT = 308
@@ -285,13 +284,13 @@ _LONGEST = 64
 """Digits of the largest 64-bit number in the smallest base."""
 
 
-@scalar(example="conv('ff', 16, 2) = '11111111'")
-def conv(number: Any, from_base: int, to_base: int) -> str | None:
+@scalar(example="conv('ff', 16, 2) = '11111111'", fixed=["from_base", "to_base"])
+def conv(number: Filled, from_base: int, to_base: int) -> str | None:
     """Return a number written in one base as written in another one, in upper case.
 
     The longest beginning that is a number in from_base counts, "0" if there is none. Numbers have
     64 bits and no sign; a negative from_base takes them as signed, a negative to_base writes them
-    with a sign. The result is null for a base that isn't from 2 to 36.
+    with a sign. The result is null for a base that isn't from 2 to 36. The bases must be literals.
     """
     source, target = int(from_base), int(to_base)
     if abs(source) not in _BASES or abs(target) not in _BASES:

@@ -13,7 +13,7 @@ from typing import Any
 
 from engine.errors import ConfigError
 from engine.functions.math import round_
-from engine.sql.functions import Inline, Nulls, Number, scalar
+from engine.sql.functions import Inline, Nulls, Number, Text, scalar
 from engine.sql.locales import number_style
 from engine.sql.regexp import compiled
 from engine.sql.text import to_text
@@ -62,7 +62,7 @@ def length(value: Any) -> int:
 
 
 @scalar(example="numbytes('é') = 2", nulls=Nulls.ZERO)
-def numbytes(value: Any) -> int:
+def numbytes(value: Text) -> int:
     """Return the number of bytes of a text in UTF-8."""
     return len(value if isinstance(value, bytes) else to_text(value).encode())
 
@@ -71,7 +71,7 @@ def numbytes(value: Any) -> int:
     example="lower('ABC') = 'abc'",
     inline="({0}.lower() if type({0}) is str and {0}.isascii() else {call}({0}))",
 )
-def lower(text: Any) -> str:
+def lower(text: Text) -> str:
     """Return a text in lower case, character by character."""
     whole = to_text(text)
     if whole.isascii():
@@ -83,7 +83,7 @@ def lower(text: Any) -> str:
     example="upper('abc') = 'ABC'",
     inline="({0}.upper() if type({0}) is str and {0}.isascii() else {call}({0}))",
 )
-def upper(text: Any) -> str:
+def upper(text: Text) -> str:
     """Return a text in upper case; a character without a single capital stays as it is."""
     whole = to_text(text)
     if whole.isascii():
@@ -93,13 +93,13 @@ def upper(text: Any) -> str:
 
 
 @scalar(example="initcap('wind SPEED') = 'Wind Speed'")
-def initcap(text: Any) -> str:
+def initcap(text: Text) -> str:
     """Return a text with each word's first letter in upper case, the others in lower case."""
     return _WORD.sub(lambda word: word[0].capitalize(), to_text(text))
 
 
 @scalar(example="reverse('abc') = 'cba'")
-def reverse(text: Any) -> str:
+def reverse(text: Text) -> str:
     """Return the characters of a text in reverse order."""
     return to_text(text)[::-1]
 
@@ -108,32 +108,32 @@ def reverse(text: Any) -> str:
     example="trim('  a ') = 'a'",
     inline=Inline("({0}.strip({space}) if type({0}) is str else {call}({0}))", {"space": _SPACE}),
 )
-def trim(text: Any) -> str:
+def trim(text: Text) -> str:
     """Return a text without white space at its ends."""
     return to_text(text).strip(_SPACE)
 
 
 @scalar(example="ltrim('  a ') = 'a '")
-def ltrim(text: Any) -> str:
+def ltrim(text: Text) -> str:
     """Return a text without white space at its start."""
     return to_text(text).lstrip(_SPACE)
 
 
 @scalar(example="rtrim('  a ') = '  a'")
-def rtrim(text: Any) -> str:
+def rtrim(text: Text) -> str:
     """Return a text without white space at its end."""
     return to_text(text).rstrip(_SPACE)
 
 
 @scalar(example="lpad('7', 3, '0') = '007'")
-def lpad(text: Any, width: int, fill: Any = " ") -> str:
+def lpad(text: Text, width: int, fill: Text = " ") -> str:
     """Return a text of a given width: filled up at its start, or cut off at its end."""
     padding, shown = _padding(to_text(text), int(width), to_text(fill))
     return padding + shown
 
 
 @scalar(example="rpad('7', 3, '.') = '7..'")
-def rpad(text: Any, width: int, fill: Any = " ") -> str:
+def rpad(text: Text, width: int, fill: Text = " ") -> str:
     """Return a text of a given width: filled up, or cut off, at its end."""
     padding, shown = _padding(to_text(text), int(width), to_text(fill))
     return shown + padding
@@ -158,7 +158,7 @@ def _padding(text: str, width: int, fill: str) -> tuple[str, str]:
     nulls=Nulls.FALSE,
     inline="({0}.endswith({1}) if type({0}) is str is type({1}) else {call}({0}, {1}))",
 )
-def endswith(text: Any, suffix: Any) -> bool:
+def endswith(text: Text, suffix: Text) -> bool:
     """Tell whether a text ends with another one."""
     return to_text(text).endswith(to_text(suffix))
 
@@ -168,13 +168,13 @@ def endswith(text: Any, suffix: Any) -> bool:
     nulls=Nulls.FALSE,
     inline="({0}.startswith({1}) if type({0}) is str is type({1}) else {call}({0}, {1}))",
 )
-def startswith(text: Any, prefix: Any) -> bool:
+def startswith(text: Text, prefix: Text) -> bool:
     """Tell whether a text starts with another one."""
     return to_text(text).startswith(to_text(prefix))
 
 
 @scalar(example="indexof('abc', 'c') = 2", nulls=Nulls.PASS)
-def indexof(text: Any, part: Any) -> int:
+def indexof(text: Text, part: Text) -> int:
     """Return where a text first contains another one, -1 if it doesn't or one of them is null."""
     if text is None or part is None:
         return -1
@@ -182,7 +182,7 @@ def indexof(text: Any, part: Any) -> int:
 
 
 @scalar(example="`replace`('a-b-c', '-', '+') = 'a+b+c'")
-def replace(text: Any, part: Any, replacement: Any) -> str:
+def replace(text: Text, part: Text, replacement: Text) -> str:
     """Return a text with each occurrence of a part of it replaced."""
     whole, old, new = to_text(text), to_text(part), to_text(replacement)
     if not old:
@@ -202,7 +202,7 @@ def _check_bounds(arguments: Sequence[object]) -> None:
 
 
 @scalar(example="substring('abcde', 1, 3) = 'bc'", validate=_check_bounds)
-def substring(text: Any, start: int, end: int | None = None) -> str:
+def substring(text: Text, start: int, end: int | None = None) -> str:
     """Return the characters from start up to, but not including, end, or up to the last one.
 
     ``mid`` takes a length instead.
@@ -214,7 +214,7 @@ def substring(text: Any, start: int, end: int | None = None) -> str:
 
 
 @scalar(example="mid('abcde', 2, 3) = 'bcd'")
-def mid(text: Any, start: int, length: int | None = None) -> str:
+def mid(text: Text, start: int, length: int | None = None) -> str:
     """Return a number of characters from start on, all without a length.
 
     As in MySQL the first character is number 1; a negative start counts from the end.
@@ -227,7 +227,7 @@ def mid(text: Any, start: int, length: int | None = None) -> str:
 
 
 @scalar(example="split_value('a/b/c', '/', -1) = 'c'")
-def split_value(text: Any, separator: Any, index: int) -> str | None:
+def split_value(text: Text, separator: Text, index: int) -> str | None:
     """Return one of the parts between separators, null if there are fewer.
 
     An index from 0 counts from the start, a negative one from the end; an empty separator splits
@@ -253,7 +253,7 @@ def _check_pattern(arguments: Sequence[object]) -> None:
 @scalar(
     example="regexp_matches('line 7', '[0-9]+$') = true", nulls=Nulls.FALSE, validate=_check_pattern
 )
-def regexp_matches(text: Any, pattern: Any) -> bool:
+def regexp_matches(text: Text, pattern: Text) -> bool:
     """Tell whether a regular expression (RE2) fits somewhere in a text."""
     return compiled(to_text(pattern)).matches(to_text(text))
 
@@ -262,7 +262,7 @@ def regexp_matches(text: Any, pattern: Any) -> bool:
     example="regexp_replace('john smith', '(\\\\w+) (\\\\w+)', '$2 $1') = 'smith john'",
     validate=_check_pattern,
 )
-def regexp_replace(text: Any, pattern: Any, replacement: Any) -> str:
+def regexp_replace(text: Text, pattern: Text, replacement: Text) -> str:
     """Return a text with all parts that fit a regular expression (RE2) replaced.
 
     In the replacement ``$1`` or ``${1}`` is a group by its number, ``${name}`` by its name, ``$0``
@@ -274,7 +274,7 @@ def regexp_replace(text: Any, pattern: Any, replacement: Any) -> str:
 @scalar(
     "regexp_substring", example="regexp_substr('line 7', '[0-9]+') = '7'", validate=_check_pattern
 )
-def regexp_substr(text: Any, pattern: Any) -> str | None:
+def regexp_substr(text: Text, pattern: Text) -> str | None:
     """Return the first part of a text that fits a regular expression (RE2), null if none does."""
     return compiled(to_text(pattern)).first(to_text(text))
 
@@ -282,12 +282,12 @@ def regexp_substr(text: Any, pattern: Any) -> str | None:
 # -- made from other things ------------------------------------------------------------------------
 
 
-@scalar(example="format(12332.125, 2, 'de_DE') = '12.332,13'")
+@scalar(example="format(12332.125, 2, 'de_DE') = '12.332,13'", fixed=["digits", "locale"])
 def format_(x: Number, digits: int, locale: str = "") -> str:
     """Return a number as text with exactly so many decimal digits, rounded as ``round`` does.
 
     A locale such as en_US or de_DE tells the signs and groups digits; without one there is a point
-    and no grouping.
+    and no grouping. Digits and locale must be literals.
     """
     places = int(digits)
     if not 0 <= places <= _MOST_DIGITS:

@@ -13,8 +13,9 @@ from zoneinfo import ZoneInfo
 
 from engine.errors import ConfigError, RowError
 from engine.functions import compression
+from engine.functions.datetime import check_times
 from engine.functions.timestamp import to_datetime, to_epoch_ms
-from engine.sql.functions import scalar
+from engine.sql.functions import Filled, Text, scalar
 from engine.sql.kinds import Kind, kind_of
 from engine.sql.text import to_text
 
@@ -65,20 +66,10 @@ def _parsed_float(text: str) -> float:
 
 
 def to_plain_text(value: Any) -> str:
-    """Return a value as text, numbers without an exponent, times with their zone."""
-    if isinstance(value, float) and math.isfinite(value):
-        return to_text(value) if value.is_integer() else f"{Decimal(repr(value)):f}"
-    return _time_text(value) if isinstance(value, datetime) else to_text(value)
-
-
-def _time_text(moment: datetime) -> str:
-    """Return a time with its offset and the name of its zone: 2024-02-29 13:45:56.7 +0000 UTC."""
-    text, _, fraction = moment.replace(tzinfo=None).isoformat(" ").partition(".")
-    offset = f"{moment:%z}"[:5] or "+0000"
-    name = moment.tzname() or "UTC"
-    if name != "UTC" and name.startswith("UTC"):  # an offset without a name
-        name = offset
-    return f"{text}{'.' if fraction else ''}{fraction.rstrip('0')} {offset} {name}"
+    """Return a value as ``to_text`` does, but fractions without an exponent."""
+    if isinstance(value, float) and math.isfinite(value) and not value.is_integer():
+        return f"{Decimal(repr(value)):f}"
+    return to_text(value)
 
 
 def _to_boolean(value: Any) -> bool:
@@ -124,7 +115,7 @@ _KINDS: dict[object, Kind] = {
 
 
 @scalar(example="cast('12', 'bigint') = 12", validate=_check_type, result_for=_kind_of_cast)
-def cast(value: Any, type_: str) -> Any:
+def cast(value: Filled, type_: str) -> Any:
     """Return a value converted to bigint, float, string, boolean, datetime or bytea.
 
     Numbers are cut off to a bigint; a text is a bigint in decimal digits, or hexadecimal ones
@@ -150,8 +141,12 @@ def cast(value: Any, type_: str) -> Any:
 # -- times -----------------------------------------------------------------------------------------
 
 
-@scalar(example="convert_tz('2024-07-01T00:00:00Z', 'Asia/Tokyo')")
-def convert_tz(time: Any, zone: str) -> datetime:
+def _check_time(arguments: Sequence[object]) -> None:
+    check_times(arguments[:1])
+
+
+@scalar(example="convert_tz('2024-07-01T00:00:00Z', 'Asia/Tokyo')", validate=_check_time)
+def convert_tz(time: Filled, zone: str) -> datetime:
     """Return the same point in time in another time zone.
 
     The zone is an IANA name, UTC (also if empty) or Local, the zone of the machine.
@@ -166,7 +161,7 @@ def convert_tz(time: Any, zone: str) -> datetime:
 
 
 @scalar(example="to_seconds('1970-01-01T00:01:00Z') = 60")
-def to_seconds(time: Any) -> int:
+def to_seconds(time: Filled) -> int:
     """Return a point in time in whole seconds since the start of 1970, UTC."""
     return to_epoch_ms(to_datetime(time, "to_seconds")) // 1000
 
@@ -181,15 +176,9 @@ def _check_value(arguments: Sequence[object]) -> None:
 
 
 def _check_encoding(arguments: Sequence[object]) -> None:
-    _check_value(arguments)
     encoding = arguments[1]
-    if encoding not in (..., None, "base64"):
+    if encoding not in (None, "base64"):
         raise ConfigError(f"unknown encoding {encoding!r}", hint="it can be base64")
-
-
-def _require_base64(encoding: str) -> None:
-    if encoding != "base64":
-        raise ValueError(f"unknown encoding {encoding[:_SHOWN]!r}; it can be base64")
 
 
 def _bytes(value: Any) -> bytes:
@@ -200,20 +189,23 @@ def _bytes(value: Any) -> bytes:
     raise TypeError(f"value must be string or bytea, not {kind_of(value)}")
 
 
-@scalar(example="encode('abc', 'base64') = 'YWJj'", validate=_check_encoding)
-def encode(value: Any, encoding: str) -> str:
+@scalar(
+    example="encode('abc', 'base64') = 'YWJj'",
+    validate=_check_encoding,
+    fixed=["encoding"],
+)
+def encode(value: Text, encoding: str) -> str:
     """Return a text or bytea in base64, the one encoding there is."""
-    _require_base64(encoding)
     return base64.b64encode(_bytes(value)).decode()
 
 
 @scalar(
     example="cast(decode('YWJj', 'base64'), 'string') = 'abc'",
     validate=_check_encoding,
+    fixed=["encoding"],
 )
 def decode(text: str, encoding: str) -> bytes:
     """Return as bytea what a text says in base64, the one encoding there is."""
-    _require_base64(encoding)
     return base64.b64decode(text.replace("\r", "").replace("\n", ""), validate=True)
 
 
@@ -235,8 +227,14 @@ def decompress(value: Any, method: str) -> bytes:
 # -- characters and digits -------------------------------------------------------------------------
 
 
-@scalar(example="chr(97) = 'a'")
-def chr_(code: Any) -> str:
+def _check_code(arguments: Sequence[object]) -> None:
+    code = arguments[0]
+    if isinstance(code, bool) or (isinstance(code, float) and not code.is_integer()):
+        raise ConfigError(f"{code} is not the code of a character")
+
+
+@scalar(example="chr(97) = 'a'", validate=_check_code)
+def chr_(code: Filled) -> str:
     """Return the character with a code point; a text of one character is that character."""
     if isinstance(code, str) and len(code) == 1:
         return code

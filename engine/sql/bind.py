@@ -33,6 +33,8 @@ from engine.sql.walk import children, rebuild
 
 META_FUNCTIONS = frozenset({"meta", "mqtt"})
 _MQTT_KEYS = {"topic": "topic", "messageid": "messageId"}
+_PLANNED = frozenset({"aggregate", "analytic"})
+"""Kinds of functions that are declared, but that no query can be compiled with yet."""
 _WINDOW_VALUES = {"window_start": 0, "window_end": 1, "window_trigger": 2}
 
 AliasOf = Callable[[str], "int | None"]
@@ -154,6 +156,8 @@ class Binder:
         if self._is_windowed and name in _WINDOW_VALUES and not call.args:
             return Supplied(place="window", index=_WINDOW_VALUES[name], at=call.at)
         spec = self._spec(call)
+        if spec.kind in _PLANNED:
+            self.fail(call, f"the {spec.kind} function {call.name} is not supported yet")
         within = ARGUMENT if spec.kind == "aggregate" else clause
         args = tuple(self.bind(arg, alias, within) for arg in call.args)
         bound = Call(name=spec.name, args=args, at=call.at)

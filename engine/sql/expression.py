@@ -476,12 +476,16 @@ class ExpressionCompiler:
     def _call(self, node: Call) -> Code:
         spec = self._functions.get(node.name)
         assert spec is not None, "the analyser lets no unknown function through"
-        exact = not self._is_careful and all(
-            spec.parameter(index).takes_kind(self._kinds.of(argument))
+        unsure = [
+            parameter
             for index, argument in enumerate(node.args)
-        )
+            if not (parameter := spec.parameter(index)).takes_kind(self._kinds.of(argument))
+        ]
+        exact = not self._is_careful and not unsure
         function, lead = self._function(node, spec, checked=not exact)
-        inline = spec.inline if exact else None
+        # what may be empty is left to the function by the expression, which looks for texts first
+        is_inline = not self._is_careful and not any(p.takes_empty for p in unsure)
+        inline = spec.inline if is_inline else None
         repeated = inline.repeated(len(node.args)) if inline else frozenset()
 
         def build(*arguments: str) -> str:
@@ -491,13 +495,13 @@ class ExpressionCompiler:
             return inline.text(arguments, call=function, **names)
 
         propagates = spec.nulls is Nulls.PROPAGATE
-        if not exact or spec.nulls is Nulls.PASS:
+        if not (exact or inline) or spec.nulls is Nulls.PASS:
             operands = [replace(self.value(arg), nullable=False) for arg in node.args]
             text = self._guarded(operands, "None", build, repeated=repeated)
             return Code(text, spec.may_be_null or propagates)
         numeric = [n for n in range(len(node.args)) if spec.parameter(n).kind.is_numeric]
         operands = self._all(*node.args, trusted=numeric if inline else ())
-        nullable = propagates and any(code.nullable for code in operands)
+        nullable = propagates and (not exact or any(code.nullable for code in operands))
         text = self._guarded(operands, repr(spec.nulls.result), build, repeated=repeated)
         return Code(text, spec.may_be_null or nullable)
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from engine.errors import RowError
+from engine.errors import ConfigError, RowError
+from engine.functions.stateful import Accumulator, Tracker
 from engine.sql.kinds import Kind, kind_of
 
 _CATEGORIES = (
@@ -29,6 +30,11 @@ _CATEGORIES = (
     "array",
     "object",
     "json",
+    "aggregate",
+    "collecting",
+    "distribution",
+    "analytic",
+    "incremental",
 )
 """Modules of ``engine.functions``; importing one fills the registry."""
 
@@ -61,6 +67,14 @@ _ANNOTATED = {
 }
 Number = int | float
 """Annotation of an argument that takes any number."""
+Filled = Any
+"""Annotation of an argument that takes any value; an empty list or object counts as null."""
+Text = Any
+"""Annotation of an argument that is `Filled` and seen as its text; as a literal only a string."""
+
+
+def _is_empty(value: Any) -> bool:
+    return type(value) in (list, dict, tuple) and not value
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +85,17 @@ class Parameter:
     kind: Kind
     optional: bool = False
     variadic: bool = False
+    takes_empty: bool = True
+    """Whether [] and {} are values like any other, for a parameter that takes their kind."""
+    is_text: bool = False
+    """Whether any value counts as its text, but a literal must be a string."""
+    is_fixed: bool = False
+    """Whether only a literal can be given."""
 
     def accepts(self, value: Any) -> bool:
         """Tell whether a value, not null, can be passed."""
+        if not self.takes_empty:
+            return not _is_empty(value)
         kind = kind_of(value)
         if self.kind == Kind.ANY or kind == self.kind:
             return True
@@ -83,12 +105,31 @@ class Parameter:
 
     def takes_kind(self, kind: Kind) -> bool:
         """Tell whether every value of a static kind can be passed without a check."""
+        if not self.takes_empty:
+            return kind not in (Kind.ANY, Kind.LIST, Kind.OBJECT, Kind.NULL)
         if self.kind in (Kind.ANY, kind):
             return True
         return self.kind in (Kind.NUMBER, Kind.FLOAT) and kind.is_numeric
 
+    def counts_as_null(self, value: Any) -> bool:
+        """Tell whether a value is null, or empty where lists and objects can't be passed."""
+        return value is None or (_is_empty(value) and not self.accepts(value))
+
+    def check_literal(self, value: object) -> None:
+        """Raise ``ConfigError`` if an argument (``...``: no literal) can't be what it is."""
+        if value is ...:
+            if self.is_fixed:
+                raise ConfigError(
+                    f"{self.name} must be a literal", hint="a field or an expression can't be given"
+                )
+        elif self.is_text and not (value is None or isinstance(value, str)):
+            raise ConfigError(
+                f"{self.name} must be {Kind.STRING}, not {kind_of(value)}",
+                hint="put a text in quotes",
+            )
+
     def __str__(self) -> str:
-        text = f"{self.name} {self.kind}"
+        text = f"{self.name} {'text' if self.is_text else self.kind}"
         if self.variadic:
             return f"{text}, …"
         return f"[{text}]" if self.optional else text
@@ -122,6 +163,7 @@ class Inline:
 
 
 ResultKind = Kind | Callable[[Sequence[Kind]], Kind]
+Validation = Callable[[Sequence[object]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +194,14 @@ class FunctionSpec:
     returns_rows: bool = False
     """A set-returning function: its result is a list, and each element makes a row."""
     kind: Literal["scalar", "aggregate", "analytic"] = "scalar"
-    accumulator: type[Any] | None = None
+    accumulator: type[Accumulator] | None = None
     """Of an aggregate: makes the object that takes in the rows of one group."""
-    tracker: type[Any] | None = None
+    tracker: type[Tracker] | None = None
     """Of an analytic function: makes the object that remembers the rows of one partition."""
+    wants_row: bool = False
+    """The accumulator's ``add`` and ``remove`` take the row, as a dict, before the arguments."""
     make: Callable[[], Any] | None = None
-    validate: Callable[[Sequence[object]], None] | None = None
+    validate: Validation | None = None
 
     @property
     def least(self) -> int:
@@ -185,13 +229,22 @@ class FunctionSpec:
         return self.result if isinstance(self.result, Kind) else self.result(arguments)
 
     def checked(self, call: Callable[..., Any] | None = None) -> Callable[..., Any]:
-        """Return ``call`` (the function itself) behind its null policy and argument checks."""
+        """Return ``call`` (the function itself) behind its null policy and argument checks.
+
+        The policy also holds for an empty list or object where its kind can't be passed.
+        """
         call = call or self.call
         skip = int(self.wants_context)
         parameters, name = self.parameters, self.name
         passes_nulls = self.nulls is Nulls.PASS
         null_result = self.nulls.result
         last = len(parameters) - 1
+
+        def has_null(arguments: Sequence[Any]) -> bool:
+            return any(
+                parameters[min(index, last)].counts_as_null(value)
+                for index, value in enumerate(arguments)
+            )
 
         def checked(*arguments: Any) -> Any:
             for index, value in enumerate(arguments[skip:]):
@@ -201,6 +254,10 @@ class FunctionSpec:
                     return null_result
                 parameter = parameters[index if index < last else last]
                 if not parameter.accepts(value):
+                    if passes_nulls and not parameter.takes_empty:
+                        continue
+                    if not passes_nulls and has_null(arguments[skip:]):
+                        return null_result
                     raise RowError(
                         f"{name}: {parameter.name} must be {parameter.kind}, not {kind_of(value)}"
                     )
@@ -264,7 +321,8 @@ def scalar(
     result_for: Callable[[Sequence[object]], Kind] | None = None,
     inline: Inline | str | None = None,
     may_be_null: bool = False,
-    validate: Callable[[Sequence[object]], None] | None = None,
+    validate: Validation | None = None,
+    fixed: Sequence[str] = (),
     returns_rows: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare a built-in function of the values of one row.
@@ -273,11 +331,13 @@ def scalar(
     from the docstring; a first parameter ``ctx`` receives the context. ``may_be_null`` tells that
     the function gives null for arguments that aren't, ``inline`` is an `Inline` or the template of
     one. ``validate`` looks at the arguments when a
-    rule is planned (the value of each literal, ``...`` for all others) and raises ``ConfigError``.
+    rule is planned (the value of each literal, ``...`` for all others) and raises ``ConfigError``;
+    ``fixed`` names parameters for which only a literal can be given.
     """
 
     def declare(function: Callable[..., Any]) -> Callable[..., Any]:
         parameters, wants_context = read_parameters(function)
+        parameters = tuple(replace(p, is_fixed=p.name in fixed) for p in parameters)
         returned = str(function.__annotations__.get("return", "Any"))
         _BUILTINS.add(
             FunctionSpec(
@@ -294,7 +354,7 @@ def scalar(
                 inline=Inline(inline) if isinstance(inline, str) else inline,
                 aliases=aliases,
                 wants_context=wants_context,
-                validate=validate,
+                validate=_checking_literals(parameters, validate),
                 returns_rows=returns_rows,
             )
         )
@@ -303,19 +363,133 @@ def scalar(
     return declare
 
 
+A = TypeVar("A", bound=Accumulator)
+T = TypeVar("T", bound=Tracker)
+
+
+def aggregate(
+    *aliases: str,
+    name: str = "",
+    example: str,
+    result: ResultKind | None = None,
+    may_be_null: bool = True,
+    validate: Validation | None = None,
+) -> Callable[[type[A]], type[A]]:
+    """Declare a function over the rows of a group by the class of its accumulators.
+
+    The name is that of the class in lower case, the arguments are those of ``add``, the kind of the
+    result is that of ``result``; the documentation is the class's. A first argument ``row``
+    receives the row. The rest is as for `scalar`.
+    """
+
+    def declare(cls: type[A]) -> type[A]:
+        wants_row = "row" in inspect.signature(cls.add).parameters
+        _BUILTINS.add(
+            FunctionSpec(
+                name=name or cls.__name__.lower(),
+                call=cls,
+                parameters=_parameters_of(cls.add, 2 if wants_row else 1),
+                result=result or _ANNOTATED.get(_returned(cls.result), Kind.ANY),
+                nulls=Nulls.PASS,
+                may_be_null=may_be_null,
+                category="aggregate",
+                doc=inspect.cleandoc(cls.__doc__ or ""),
+                example=example,
+                aliases=aliases,
+                stateless=False,
+                kind="aggregate",
+                accumulator=cls,
+                wants_row=wants_row,
+                validate=validate,
+            )
+        )
+        return cls
+
+    return declare
+
+
+def analytic(
+    *aliases: str,
+    name: str = "",
+    example: str,
+    result: ResultKind | None = None,
+    may_be_null: bool = True,
+    validate: Validation | None = None,
+) -> Callable[[type[T]], type[T]]:
+    """Declare a function that remembers earlier rows by the class of its trackers.
+
+    It is like `aggregate`, with arguments and kind of the result from ``step``.
+    """
+
+    def declare(cls: type[T]) -> type[T]:
+        _BUILTINS.add(
+            FunctionSpec(
+                name=name or cls.__name__.lower(),
+                call=cls,
+                parameters=_parameters_of(cls.step, 1),
+                result=result or _ANNOTATED.get(_returned(cls.step), Kind.ANY),
+                nulls=Nulls.PASS,
+                may_be_null=may_be_null,
+                category=cls.__module__.rpartition(".")[2],
+                doc=inspect.cleandoc(cls.__doc__ or ""),
+                example=example,
+                aliases=aliases,
+                stateless=False,
+                kind="analytic",
+                tracker=cls,
+                validate=validate,
+            )
+        )
+        return cls
+
+    return declare
+
+
+def _parameters_of(method: Callable[..., Any], skipped: int) -> tuple[Parameter, ...]:
+    """Return the parameters of a method behind ``self`` and the like, without keyword-only ones."""
+    signature = inspect.signature(method)
+    found = list(signature.parameters.values())[skipped:]
+    positional = [p for p in found if p.kind is not inspect.Parameter.KEYWORD_ONLY]
+    return _read(positional)
+
+
+def _returned(method: Callable[..., Any]) -> str:
+    return str(method.__annotations__.get("return", "Any")).removesuffix(" | None")
+
+
+def _checking_literals(
+    parameters: Sequence[Parameter], validate: Validation | None
+) -> Validation | None:
+    """Return a validation that looks at each argument by itself before ``validate`` does."""
+    if not any(parameter.is_text or parameter.is_fixed for parameter in parameters):
+        return validate
+
+    def check(arguments: Sequence[object]) -> None:
+        for index, value in enumerate(arguments):
+            parameters[min(index, len(parameters) - 1)].check_literal(value)
+        if validate is not None:
+            validate(arguments)
+
+    return check
+
+
 def read_parameters(function: Callable[..., Any]) -> tuple[tuple[Parameter, ...], bool]:
     """Return the parameters of a Python function, and whether it wants the context first."""
     found = list(inspect.signature(function).parameters.values())
     wants_context = bool(found) and found[0].name == "ctx"
-    return (
-        tuple(
-            Parameter(
-                name=parameter.name,
-                kind=_ANNOTATED.get(str(parameter.annotation).removesuffix(" | None"), Kind.ANY),
-                optional=parameter.default is not inspect.Parameter.empty,
-                variadic=parameter.kind is inspect.Parameter.VAR_POSITIONAL,
-            )
-            for parameter in found[wants_context:]
-        ),
-        wants_context,
+    return _read(found[wants_context:]), wants_context
+
+
+def _read(parameters: Sequence[inspect.Parameter]) -> tuple[Parameter, ...]:
+    return tuple(
+        Parameter(
+            name=parameter.name,
+            kind=_ANNOTATED.get(annotation, Kind.ANY),
+            optional=parameter.default is not inspect.Parameter.empty,
+            variadic=parameter.kind is inspect.Parameter.VAR_POSITIONAL,
+            takes_empty=annotation not in ("Filled", "Text"),
+            is_text=annotation == "Text",
+        )
+        for parameter in parameters
+        for annotation in [str(parameter.annotation).removesuffix(" | None")]
     )

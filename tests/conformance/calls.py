@@ -115,12 +115,8 @@ def _is_empty(value: Any) -> bool:
 
 
 def _is_scientific(value: Any) -> bool:
-    """Tell whether the reference writes a number with an exponent, or as -0."""
-    if not _is_number(value):
-        return False
-    if value == 0:
-        return math.copysign(1, value) < 0
-    return not 1e-4 <= abs(value) < 1e6
+    """Tell whether the reference writes a number with an exponent."""
+    return _is_number(value) and value != 0 and not 1e-4 <= abs(value) < 1e6
 
 
 def _holds_containers(value: Any) -> bool:
@@ -187,6 +183,8 @@ CONDITIONS: dict[str, Callable[[Sequence[Any]], bool]] = {
     "containers inside": _some(_holds_containers),
     "dotted": _some_inside(lambda value: isinstance(value, str) and "." in value),
     "literal": _some(lambda value: value is not End.UNKNOWN),
+    "whole float": _some(lambda value: isinstance(value, float) and value.is_integer()),
+    "condition": _some(lambda value: isinstance(value, bool)),
 }
 """What the arguments of a call in a row must be like; for a refusal, those that are literals."""
 

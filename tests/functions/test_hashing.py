@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from engine.errors import EngineError
 from tests.functions.calls import example_holds, examples, outcome_of, value_of
 
 NAMES = ("md5", "sha1", "sha256", "sha384", "sha512", "crc32")
@@ -19,8 +20,15 @@ async def test_an_example_is_true(example: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_null_gives_null(name: str) -> None:
-    assert await outcome_of(f"{name}(a)") is None
+async def test_null_gives_null_and_so_does_what_is_empty(name: str) -> None:
+    for value in (None, [], {}):
+        assert await outcome_of(f"{name}(a)", a=value) is None
+
+
+@pytest.mark.parametrize("literal", ["1", "1.5", "true"])
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_literal_is_a_text(name: str, literal: str) -> None:
+    assert await outcome_of(f"{name}({literal})") is EngineError
 
 
 @pytest.mark.parametrize(

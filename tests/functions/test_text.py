@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import time
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 
 from engine.errors import EngineError
+from engine.sql.text import to_text
 from tests.functions.calls import Failed, example_holds, examples, outcome_of, value_of
 
 ONE_TEXT = ["lower", "upper", "initcap", "reverse", "trim", "ltrim", "rtrim"]
@@ -41,12 +43,91 @@ async def test_an_example_is_true(example: str) -> None:
         ("mid('a', n)", None),
         ("split_value('a', n, 0)", None),
         ("format(n, 2)", None),
-        ("format(1.5, 2, n)", None),
+        ("format(1.5, 2, null)", None),
         ("`replace`('a', 'a', n)", None),
     ],
 )
 async def test_null(call: str, value: Any) -> None:
     assert await outcome_of(call) == value
+
+
+EMPTY = [
+    *((f"{name}(n)", None) for name in ONE_TEXT),
+    ("concat('a', n)", "a[]"),
+    ("endswith('a', n)", False),
+    ("startswith(n, 'a')", False),
+    ("indexof(n, ']')", 1),
+    ("numbytes(n)", 0),
+    ("lpad(n, 1)", None),
+    ("lpad('a', n)", None),
+    ("rpad('a', 3, n)", None),
+    ("regexp_matches(n, 'a')", False),
+    ("regexp_replace('a', 'a', n)", None),
+    ("regexp_substr('a', n)", None),
+    ("substring(n, 0)", None),
+    ("split_value('a', n, 0)", None),
+    ("split_value('a', 'x', n)", None),
+    ("format(n, 2)", None),
+]
+
+
+@pytest.mark.parametrize(("call", "value"), EMPTY)
+async def test_an_empty_list_counts_as_null_where_a_text_or_number_should_be(
+    call: str, value: Any
+) -> None:
+    assert await outcome_of(call, n=[]) == value
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        *(f"{name}(5)" for name in ONE_TEXT),
+        "upper(true)",
+        "numbytes(1.5)",
+        "endswith(a, 3)",
+        "startswith(123, '12')",
+        "indexof(true, a)",
+        "lpad(1, 2)",
+        "rpad(a, 2, 0)",
+        "regexp_matches(a, 1)",
+        "regexp_replace(a, 'x', 1)",
+        "regexp_substr(1, 'x')",
+        "`replace`(12.5, '.', ',')",
+        "substring(12345, 1)",
+        "split_value(a, 5, 1)",
+    ],
+)
+async def test_a_literal_where_a_text_should_be_is_one(call: str) -> None:
+    assert await outcome_of(call, a="x") is EngineError
+    assert await outcome_of("concat(a, 5)", a="x") == "x5"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, ""),
+        (-0.0, "-0"),
+        (0.0, "0"),
+        (1e20, "100000000000000000000"),
+        (1e21, "1e+21"),
+        (0.00001, "1e-05"),
+        ([1, None, [True]], "[1 <nil> [true]]"),
+        ({"b": 1.0, "a": None}, "map[a:<nil> b:1]"),
+        (datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC), "2024-01-02 03:04:05 +0000 UTC"),
+        (
+            datetime(2024, 1, 2, 3, 4, 5, 600_000, timezone(timedelta(hours=5.5))),
+            "2024-01-02 03:04:05.6 +0530 +0530",
+        ),
+    ],
+)
+def test_the_text_of_a_value(value: Any, text: str) -> None:
+    assert to_text(value) == text
+
+
+async def test_times_are_texts_with_their_zone() -> None:
+    time = "to_timestamp('2024-01-02T03:04:05Z')"
+    assert await value_of(f"concat({time}, '!')") == "2024-01-02 03:04:05 +0000 UTC!"
+    assert await value_of(f"lower({time})") == "2024-01-02 03:04:05 +0000 utc"
 
 
 @pytest.mark.parametrize(
@@ -67,7 +148,7 @@ async def test_null(call: str, value: Any) -> None:
         ("lower('İ')", "i"),
         ("upper('straße')", "STRAßE"),
         ("upper('ä')", "Ä"),
-        ("upper(5)", "5"),
+        ("upper(five)", "5"),
         ("initcap(\"o'neil's DÜSE-7b\")", "O'Neil'S Düse-7b"),
         ("reverse('日本語')", "語本日"),
         ("trim(w)", "\x1fa\u200b"),
@@ -79,7 +160,7 @@ async def test_null(call: str, value: Any) -> None:
         ("lpad('x', 3, '')", "x"),
         ("lpad('x', 0)", ""),
         ("rpad('x', 4, 'ab')", "xaba"),
-        ("rpad(7, 2)", "7 "),
+        ("rpad(five, 2)", "5 "),
         ("lpad('x', -1)", Failed),
         ("rpad('x', -1)", Failed),
         ("lpad('x', 1.5)", EngineError),
@@ -87,13 +168,13 @@ async def test_null(call: str, value: Any) -> None:
         ("rpad('x', 1000000000)", Failed),
         ("endswith('näive', 've')", True),
         ("endswith('abc', '')", True),
-        ("startswith(123, 12)", True),
+        ("startswith(big, '12')", True),
         ("indexof('日本語', '語')", 2),
         ("indexof('abc', '')", 0),
         ("indexof('abc', 'x')", -1),
         ("`replace`('aaa', 'aa', 'b')", "ba"),
         ("`replace`('aaa', '', 'b')", "aaa"),
-        ("`replace`(12.5, '.', ',')", "12,5"),
+        ("`replace`(h, '.', ',')", "1,5"),
         ("substring('日本語', 1, 2)", "本"),
         ("substring('abc', 1)", "bc"),
         ("substring('abc', 5)", ""),
@@ -117,7 +198,7 @@ async def test_null(call: str, value: Any) -> None:
         ("split_value('abc', '', 1)", "b"),
         ("split_value('', '/', 0)", ""),
         ("split_value('', '', 0)", None),
-        ("split_value(102030, 0, 1)", "2"),
+        ("split_value(big, '3', 1)", "4"),
         ("split_value('a/b', '/', h)", Failed),
     ],
 )
@@ -129,6 +210,8 @@ async def test_values(call: str, value: Any) -> None:
         "w": "\u3000\t\x1fa\u200b \n",
         "h": 1.5,
         "m": -1,
+        "five": 5,
+        "big": 1234,
     }
     if "substring('abc', 2, h)" in call:
         value = Failed  # only a literal is checked beforehand
@@ -235,7 +318,8 @@ async def test_nothing_that_a_row_holds_takes_long(call: str, row: dict[str, str
         ("format(1234.5, 2, 'pt_BR')", "1.234,50"),
         ("format(-123456, 1, 'en_us')", "-123,456.0"),
         ("format(12, 1, 'de_DE')", "12,0"),
-        ("format(1.5, d)", "1.50"),
+        ("format(1.5, d)", EngineError),
+        ("format(1.5, 2, s)", EngineError),
         ("format(1.5, -1)", Failed),
         ("format(1.5, 1000000000)", Failed),
         ("format('x', 2)", EngineError),

@@ -1,0 +1,83 @@
+"""The state of analytic functions: a tracker for each partition, no more than there may be."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from engine.functions.stateful import Tracker
+from engine.sql.keys import typed_key
+
+MAX_PARTITIONS = 100_000
+
+
+class Partitions:
+    """The trackers of one call site, by the values of its PARTITION BY (none: one partition).
+
+    1 and 1.0 are the same value, ``'1'`` and true are others, and so is null. When there are too
+    many partitions, the one that was used least recently is forgotten, and ``evicted`` counts it.
+    """
+
+    def __init__(self, make: Callable[[], Tracker], max_partitions: int = MAX_PARTITIONS) -> None:
+        if max_partitions < 1:
+            raise ValueError("there must be room for one partition")
+        self._make = make
+        self._most = max_partitions
+        self._trackers: OrderedDict[Hashable, tuple[tuple[Any, ...], Tracker]] = OrderedDict()
+        self.evicted = 0
+
+    def __len__(self) -> int:
+        return len(self._trackers)
+
+    def step(self, partition: tuple[Any, ...], *args: Any, valid: bool = True) -> Any:
+        """Return the function's value for the next row, which is in ``partition``.
+
+        Raises:
+            RowError: an argument is of a wrong kind; nothing has changed.
+        """
+        return self.tracker(partition).step(*args, valid=valid)
+
+    def tracker(self, partition: tuple[Any, ...]) -> Tracker:
+        """Return the tracker of a partition, a new one if it has none, for one step."""
+        key = typed_key(partition)
+        found = self._trackers.get(key)
+        if found is not None:
+            self._trackers.move_to_end(key)
+            return found[1]
+        return self._put(key, partition)
+
+    def _put(self, key: Hashable, partition: tuple[Any, ...]) -> Tracker:
+        tracker = self._make()
+        self._trackers[key] = partition, tracker
+        if len(self._trackers) > self._most:
+            self._trackers.popitem(last=False)
+            self.evicted += 1
+        return tracker
+
+    def partitions(self) -> list[tuple[Any, ...]]:
+        """Return the partitions, the one used least recently first."""
+        return [partition for partition, _ in self._trackers.values()]
+
+    def snapshot_of(self, partition: tuple[Any, ...]) -> Any:
+        """Return what is remembered of one partition, None if it has nothing."""
+        found = self._trackers.get(typed_key(partition))
+        return None if found is None else [found[1].snapshot()]
+
+    def restore_of(self, partition: tuple[Any, ...], value: Any) -> None:
+        """Go on from the snapshot of one partition, which is then the one used last."""
+        self._trackers.pop(typed_key(partition), None)
+        if value is not None:
+            self._put(typed_key(partition), partition).restore(value[0])
+
+    def snapshot(self) -> Any:
+        """Return all partitions with what is remembered, as a value for msgpack."""
+        return [
+            [list(partition), tracker.snapshot()] for partition, tracker in self._trackers.values()
+        ]
+
+    def restore(self, value: Any) -> None:
+        """Go on from a snapshot, of another number of partitions, too."""
+        self._trackers.clear()
+        for partition, state in value:
+            self._put(typed_key(tuple(partition)), tuple(partition)).restore(state)
