@@ -137,6 +137,7 @@ def test_nulls_alone_give_null(name: str) -> None:
         ("avg", [1e308, 1e308], 1e308),
         ("avg", [INF, 4], 4.0),
         ("avg", [NAN], None),
+        ("avg", [0, -1, 3.3026552303629732e16, INF], 1.1008850767876578e16),
         ("avg", [10**400], None),
         ("max", [1, 2.5, None, 2, 7], 7),
         ("max", [1, 1.0], 1),
