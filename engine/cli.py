@@ -30,6 +30,7 @@ Root = Annotated[
     typer.Option(
         envvar="HEADRACE_ROOT",
         file_okay=False,
+        exists=True,
         help="Folder with plugins/ and etc/; by default the working directory.",
     ),
 ]

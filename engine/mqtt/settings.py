@@ -106,12 +106,22 @@ class TlsSettings(_Discreet, frozen=True, kw_only=True, repr_omit_defaults=True)
         if self.insecure_skip_verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
+        self._check_paths()
         try:
             self._trust(context)
             self._present(context)
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             raise ConfigError(f"TLS can't be set up: {error}") from error
         return context
+
+    def _check_paths(self) -> None:
+        for name, path in (
+            ("rootCaPath", self.root_ca_path),
+            ("certificationPath", self.certification_path),
+            ("privateKeyPath", self.private_key_path),
+        ):
+            if path and not Path(path).is_file():
+                raise ConfigError(f"TLS can't be set up: {name}: there is no file {path}")
 
     def _trust(self, context: ssl.SSLContext) -> None:
         if self.root_ca_path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from engine.api import CURRENT_USE, Config, Context, Function, Sink, Use
 from engine.catalog import Catalog, Stream
 from engine.clock import Clock
 from engine.codec import decoder
-from engine.config.rule import ActionDef, RuleDef
+from engine.config.rule import ActionDef, RuleDef, RuleOptions
 from engine.errors import ConfigError, PluginError, Position, SqlError
 from engine.layout import Layout
 from engine.registry import Plugin, PluginKind, PluginRegistry
@@ -22,12 +23,32 @@ from engine.run.rule import Rule, RuleParts
 from engine.run.sink import SinkRunner
 from engine.run.source import SourceRunner, StreamReader
 from engine.sql.code import CallSite
-from engine.sql.compile import QueryOptions, Stage
+from engine.sql.compile import QueryOptions
 from engine.sql.functions import FunctionRegistry
 from engine.sql.pipeline import Pipeline, RowPipeline
 from engine.sql.plan import Plan
 from engine.sql.query import Query
 from engine.state.scope import RuleState
+
+logger = logging.getLogger(__name__)
+
+_IDLE_OPTIONS = frozenset(
+    {
+        "late_tolerance",
+        "late",
+        "idle_timeout",
+        "max_ahead",
+        "expect_every",
+        "checkpoint_interval",
+        "enable_save_state_before_stop",
+        "cron",
+        "duration",
+        "cron_datetime_range",
+        "debug",
+        "log_filename",
+        "enable_rule_tracer",
+    }
+)
 
 
 class SharedStreams(Protocol):
@@ -103,6 +124,7 @@ class Builder:
         if definition.options.is_event_time:
             at = definition.where.below("options").of("isEventTime")
             raise ConfigError(f"rule {definition.id}: isEventTime is not supported yet", at=at)
+        _warn_of_idle_options(definition)
         plan = self.plan(definition)
         source = self._reader(rule, self._catalog[plan.scan.stream])
         sinks = [self._sink(rule, action) for action in definition.actions]
@@ -123,25 +145,20 @@ class Builder:
         layout = source.layout
         whole = plan.scan.whole and not forwards
         layout.require(plan.scan.columns, whole=whole, payloads=forwards)
-        query_options = QueryOptions(
-            send_nil_field=options.send_nil_field,
-            send_error=options.send_error,
-            send_meta_to_sink=options.send_meta_to_sink,
-            plain_numbers=any(sink.writes_json for sink in sinks),
+        query = Query(
+            plan,
+            layout,
+            self._functions,
+            QueryOptions(
+                send_nil_field=options.send_nil_field,
+                send_error=options.send_error,
+                send_meta_to_sink=options.send_meta_to_sink,
+                plain_numbers=any(sink.writes_json for sink in sinks),
+            ),
+            lambda site: self._bind(rule, site),
+            forwards_payloads=forwards,
         )
-
-        def query(stage: Stage | None = None) -> Query:
-            return Query(
-                plan,
-                layout,
-                self._functions,
-                query_options,
-                lambda site: self._bind(rule, site),
-                forwards_payloads=forwards,
-                stage=stage,
-            )
-
-        return RowPipeline(query())
+        return RowPipeline(query)
 
     def _reader(self, rule: Rule, stream: Stream) -> StreamReader:
         if not stream.options.shared:
@@ -212,6 +229,22 @@ class Builder:
             resources=self._resources,
             on_connection=lambda connected, message: report(op_id, connected, message),
         )
+
+
+def _warn_of_idle_options(definition: RuleDef) -> None:
+    """Say which options of a rule, accepted for eKuiper's rules, do nothing yet."""
+    defaults = RuleOptions()
+    given = [
+        key
+        for name, key in zip(
+            RuleOptions.__struct_fields__, RuleOptions.__struct_encode_fields__, strict=True
+        )
+        if name in _IDLE_OPTIONS and getattr(definition.options, name) != getattr(defaults, name)
+    ]
+    if given:
+        logger.warning("rule=%s options without effect yet: %s", definition.id, ", ".join(given))
+    if definition.options.qos > 0:
+        logger.warning("rule=%s qos: state is not kept over a restart yet", definition.id)
 
 
 def _bind_use(plugin: Plugin, instance: Any, config: Config, ctx: Context) -> None:

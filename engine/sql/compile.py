@@ -33,7 +33,6 @@ from engine.sql.code import CallSite, Code, Columns, supplied_name
 from engine.sql.expression import ExpressionCompiler
 from engine.sql.functions import FunctionRegistry
 from engine.sql.infer import StaticKinds
-from engine.sql.keys import typed_key
 from engine.sql.kinds import Kind
 from engine.sql.plan import Plan, Project, expressions_of
 from engine.sql.walk import children, walk
@@ -74,36 +73,10 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """A condition whose truth is one value of a record; null counts as false."""
-
-    condition: Expr
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """Values that make one value of a record: the key of a group or partition."""
-
-    parts: tuple[Expr, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Args:
-    """Arguments of a call as one tuple in a record."""
-
-    args: tuple[Expr, ...]
-
-
-Part = Expr | Check | Key | Args
-"""One value of a record."""
-
-
-@dataclass(frozen=True, slots=True)
 class Stage:
     """One step of a query that is compiled by itself.
 
-    It keeps the rows for which ``condition`` is true and makes results of them: those of SELECT
-    or, with ``records``, tuples of the row, all that came with it and the values of ``records``.
+    It keeps the rows for which ``condition`` is true and makes the results of SELECT of them.
     ``metadata`` are the keys of the metadata columns that its functions take ("" for the whole),
     ``supplied`` the values from earlier stages, in the order in which they come after the row.
     """
@@ -111,7 +84,6 @@ class Stage:
     condition: Expr | None
     metadata: tuple[str, ...]
     supplied: tuple[Supplied, ...]
-    records: tuple[Part, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +114,9 @@ def needs_of(plan: Plan, expressions: Iterable[Node]) -> Needs:
     return Needs(tuple(metadata), tuple(supplied))
 
 
-def final_stage(plan: Plan, options: QueryOptions, *, condition: Expr | None = None) -> Stage:
-    """Return the stage that makes the results of SELECT from the rows that meet ``condition``."""
+def final_stage(plan: Plan, options: QueryOptions) -> Stage:
+    """Return the stage that makes the results of SELECT."""
+    condition = plan.condition
     expressions: list[Node] = [item.expr for item in plan.root.items]
     if condition is not None:
         expressions.append(condition)
@@ -188,8 +161,6 @@ class Compiler:
         expressions = self._expressions(verified=True, trusting=True)
         test = self._test(expressions)
         result: str | None = "p"
-        if self._stage.records is not None:
-            return None
         if not self._forwards:
             result = _Projection(self._plan.root, expressions, self._options).expression()
         if result is None or expressions.lazy_aliases:
@@ -265,10 +236,7 @@ class Compiler:
 
     def _row(self, expressions: ExpressionCompiler) -> Iterator[str]:
         test = self._test(expressions)
-        if self._stage.records is not None:
-            values = [_part(expressions, part) for part in self._stage.records]
-            output = [f"emit(({', '.join([*self._values, *values])},))"]
-        elif self._forwards:
+        if self._forwards:
             output = ["emit(p)"]
         elif self._plan.root.is_identity and not self._options.send_meta_to_sink:
             output = ["emit(r)"]
@@ -443,16 +411,6 @@ class _Entry:
                 yield f"    d.pop({self.key}, None)"
 
 
-def _part(expressions: ExpressionCompiler, part: Part) -> str:
-    if isinstance(part, Check):
-        return expressions.condition(part.condition)
-    if isinstance(part, Key):
-        return f"typed_key(({''.join(f'{expressions.value(p).text}, ' for p in part.parts)}))"
-    if isinstance(part, Args):
-        return f"({''.join(f'{expressions.value(a).text}, ' for a in part.args)})"
-    return expressions.value(part).text
-
-
 def calls_of(plan: Plan) -> Iterator[Call]:
     """Yield the calls in a plan in the order that numbers them."""
     for operator in plan.operators():
@@ -518,7 +476,6 @@ _SUPPORT: dict[str, Any] = {
     "UNSET": UNSET,
     "PENDING": _Pending(),
     "plain": _plain,
-    "typed_key": typed_key,
     "unclean": _unclean,
     "without": _without,
     "spread": _spread,

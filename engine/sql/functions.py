@@ -384,19 +384,16 @@ def aggregate(
 
     def declare(cls: type[A]) -> type[A]:
         wants_row = "row" in inspect.signature(cls.add).parameters
+        spec = _spec_of_class(cls, cls.add, 2 if wants_row else 1, cls.result)
         _BUILTINS.add(
-            FunctionSpec(
-                name=name or cls.__name__.lower(),
-                call=cls,
-                parameters=_parameters_of(cls.add, 2 if wants_row else 1),
-                result=result or _ANNOTATED.get(_returned(cls.result), Kind.ANY),
-                nulls=Nulls.PASS,
+            replace(
+                spec,
+                name=name or spec.name,
+                result=result or spec.result,
                 may_be_null=may_be_null,
                 category="aggregate",
-                doc=inspect.cleandoc(cls.__doc__ or ""),
                 example=example,
                 aliases=aliases,
-                stateless=False,
                 kind="aggregate",
                 accumulator=cls,
                 wants_row=wants_row,
@@ -422,19 +419,15 @@ def analytic(
     """
 
     def declare(cls: type[T]) -> type[T]:
+        spec = _spec_of_class(cls, cls.step, 1, cls.step)
         _BUILTINS.add(
-            FunctionSpec(
-                name=name or cls.__name__.lower(),
-                call=cls,
-                parameters=_parameters_of(cls.step, 1),
-                result=result or _ANNOTATED.get(_returned(cls.step), Kind.ANY),
-                nulls=Nulls.PASS,
+            replace(
+                spec,
+                name=name or spec.name,
+                result=result or spec.result,
                 may_be_null=may_be_null,
-                category=cls.__module__.rpartition(".")[2],
-                doc=inspect.cleandoc(cls.__doc__ or ""),
                 example=example,
                 aliases=aliases,
-                stateless=False,
                 kind="analytic",
                 tracker=cls,
                 validate=validate,
@@ -443,6 +436,22 @@ def analytic(
         return cls
 
     return declare
+
+
+def _spec_of_class(
+    cls: type[Any], takes: Callable[..., Any], skipped: int, gives: Callable[..., Any]
+) -> FunctionSpec:
+    """Return what a class tells of a function by its name, its docstring and two of its methods."""
+    return FunctionSpec(
+        name=cls.__name__.lower(),
+        call=cls,
+        parameters=_parameters_of(takes, skipped),
+        result=_ANNOTATED.get(_returned(gives), Kind.ANY),
+        nulls=Nulls.PASS,
+        category=cls.__module__.rpartition(".")[2],
+        doc=inspect.cleandoc(cls.__doc__ or ""),
+        stateless=False,
+    )
 
 
 def _parameters_of(method: Callable[..., Any], skipped: int) -> tuple[Parameter, ...]:

@@ -10,7 +10,7 @@ from engine.batch import Row
 from engine.errors import EngineError, RowError
 from engine.layout import Frame, Layout
 from engine.sql.code import CallSite, supplied_name
-from engine.sql.compile import Compiler, Program, QueryOptions, Stage, final_stage, has_state
+from engine.sql.compile import Compiler, Program, QueryOptions, final_stage, has_state
 from engine.sql.functions import FunctionRegistry
 from engine.sql.plan import Plan
 
@@ -59,7 +59,6 @@ class Result:
 class Query:
     """A query of one rule, bound to its plugin instances and state.
 
-    ``stage`` is the step of the query to run, by default the one that makes the results of SELECT.
     ``forwards_payloads`` asks for results as the messages that came in, which is possible only
     where the plan's projection is the identity.
     """
@@ -73,13 +72,12 @@ class Query:
         bind: Bind,
         *,
         forwards_payloads: bool = False,
-        stage: Stage | None = None,
     ) -> None:
         self._plan = plan
         self._layout = layout
         self._functions = functions
         self._options = options
-        self._stage = stage or final_stage(plan, options, condition=plan.condition)
+        self._stage = final_stage(plan, options)
         self._forwards = forwards_payloads
         self._bindings = _Bindings(bind)
         self._surplus: list[int] = []
