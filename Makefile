@@ -16,6 +16,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	cd benchmarks && MYPYPATH=.. ../$(BIN)/mypy --config-file= --strict *.py
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

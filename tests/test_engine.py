@@ -457,3 +457,58 @@ async def test_deleting_a_rule_forgets_its_state(engine: Engine, collected: Rows
         await engine.push("demo", [{"t": "a b"}])
         await restart("r")
     assert collected == [{"n": 2}, {"n": 4}, {"n": 2}]
+
+
+async def test_the_state_of_a_plugin_is_put_counted_and_deleted(
+    engine: Engine, collected: Rows
+) -> None:
+    class Remember(Function):
+        def exec(self, ctx: Any, verb: str, value: Any) -> Any:
+            if verb == "put":
+                ctx.put_state("x", value)
+            elif verb == "count":
+                return ctx.incr_counter("x", value)
+            elif verb == "delete":
+                ctx.delete_state("x")
+            return [ctx.get_state("x"), ctx.get_counter("x")]
+
+    engine.plugins.register(PluginKind.FUNCTION, "remember", Remember)
+    await running(engine, rule("SELECT remember(verb, value) AS r FROM demo"))
+    steps = [("get", 0), ("put", {"a": [1]}), ("count", 2), ("count", 3), ("get", 0)]
+    steps += [("delete", 0), ("get", 0)]
+    await engine.push("demo", [{"verb": verb, "value": value} for verb, value in steps])
+    await engine.stop("r")
+    assert [row["r"] for row in collected] == [
+        [None, 0],
+        [{"a": [1]}, 0],
+        2,
+        5,
+        [{"a": [1]}, 5],
+        [None, 0],
+        [None, 0],
+    ]
+
+
+async def test_a_random_source_stays_in_its_range_and_skips_what_it_gave(engine: Engine) -> None:
+    engine.define_stream(
+        "dice", type="random", pattern={"n": 10}, seed=6, interval="1ms", deduplicate=-1
+    )
+    seen: list[int] = []
+    async for row in engine.query("SELECT n FROM dice"):
+        seen.append(row["n"])
+        if len(seen) == 6:
+            break
+    assert sorted(seen) == [10, 11, 12, 13, 14, 15]
+
+
+async def test_options_that_do_nothing_yet_are_named(
+    engine: Engine, collected: Rows, caplog: pytest.LogCaptureFixture
+) -> None:
+    await running(engine, rule("SELECT n FROM demo", cron="* * * * *", duration="1h", qos=1))
+    assert "rule=r options without effect yet: cron, duration" in caplog.text
+    assert "state is not kept over a restart yet" in caplog.text
+
+
+async def test_event_time_is_refused_rather_than_ignored(engine: Engine, collected: Rows) -> None:
+    with pytest.raises(ConfigError, match="isEventTime is not supported yet"):
+        await engine.start(rule("SELECT n FROM demo", isEventTime=True))
