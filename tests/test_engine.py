@@ -12,7 +12,9 @@ import pytest
 
 from engine import ConfigError, Engine, EngineError, PluginError
 from engine.api import Batch, Config, EndOfStream, Function, NotConnected, Rejected, Sink, Source
+from engine.config.rules import rule_from
 from engine.registry import PluginKind
+from engine.run.rule import ResultLimit
 from tests.conftest import Rows, eventually
 
 COLLECT: dict[str, Any] = {"collect": {}}
@@ -512,3 +514,61 @@ async def test_options_that_do_nothing_yet_are_named(
 async def test_event_time_is_refused_rather_than_ignored(engine: Engine, collected: Rows) -> None:
     with pytest.raises(ConfigError, match="isEventTime is not supported yet"):
         await engine.start(rule("SELECT n FROM demo", isEventTime=True))
+
+
+async def test_a_connection_that_comes_back_shows_in_the_status(engine: Engine) -> None:
+    release = anyio.Event()
+
+    class Flaky(Sink[Config]):
+        async def collect(self, batch: Batch) -> None:
+            if not release.is_set():
+                raise NotConnected("gone for now")
+
+    class Shaky(Source[Config]):
+        runs = 0
+
+        async def run(self, emit: Any) -> None:
+            self.runs += 1
+            if self.runs == 1:
+                raise NotConnected("not there")
+            await emit(Batch([{"n": 1}]))
+            await anyio.sleep_forever()
+
+    engine.plugins.register(PluginKind.SINK, "flaky", Flaky)
+    engine.plugins.register(PluginKind.SOURCE, "shaky", Shaky)
+    engine.define_stream("s", type="shaky")
+    started = await engine.start(rule("SELECT n FROM s", {"flaky": {}}))
+    await eventually(lambda: "gone for now" in started.status.message)
+    assert started.status.state == "connecting"
+    release.set()
+    await eventually(lambda: started.status.state == "running")
+    assert all(each.connected for each in started.status.connections.values())
+
+
+async def test_the_account_balances_with_a_limit_and_errors_among_the_results(
+    engine: Engine,
+) -> None:
+    class Picky(Sink[Config]):
+        async def collect(self, batch: Batch) -> None:
+            raise Rejected("nothing today")
+
+    engine.plugins.register(PluginKind.SINK, "picky", Picky)
+    definition = rule_from(rule("SELECT n + 1 AS m FROM demo", {"picky": {}}, sendError=True))
+    (started,) = await engine.start_all([definition], limit=ResultLimit(3))
+    await eventually(lambda: started.status.state == "running")
+    await engine.push("demo", [{"n": "x"}, {"n": "y"}, {"n": 1}, {"n": 2}, {"n": "z"}])
+    await engine.stop("r")
+    balance = started.metrics.balance()
+    assert balance.holds, balance
+    assert (balance.errors, balance.delivered, balance.dropped) == (3, 0, 2)
+
+
+async def test_a_shared_source_that_has_ended_is_made_anew(engine: Engine, collected: Rows) -> None:
+    engine.define_stream(
+        "s", type="simulator", data=[{"n": 1}], interval=0, loop=False, shared=True
+    )
+    for name in ("a", "b"):
+        started = await engine.start(rule("SELECT n FROM s", rule_id=name))
+        await started.finished.wait()
+        assert (started.status.state, started.status.message) == ("stopped", "done")
+    assert collected == [{"n": 1}, {"n": 1}]

@@ -236,9 +236,8 @@ class Rule:
                 sink.flow.close()
 
     async def _process(self, parts: RuleParts, arrival: Arrival) -> None:
-        metrics = self.metrics
-        metrics.queued -= len(arrival)
         result = parts.pipeline.push(arrival.frame, arrival.frame.received_at)
+        self.metrics.queued -= len(arrival)
         self._counted(result, arrival)
         if self.definition.options.send_error and arrival.failures:
             result.rows = [
@@ -249,26 +248,27 @@ class Rule:
 
     async def _deliver(self, parts: RuleParts, result: Result, arrival: Arrival | None) -> None:
         """Hand results to every sink; ``arrival`` is what they came of, if it was rows."""
+        counted = len(result)
+        if self.definition.options.send_error:  # the errors among the results have their account
+            counted -= len(result.errors) + (0 if arrival is None else len(arrival.failures))
         if self._limit is not None:
-            self._cut(result, self._limit)
+            counted = self._cut(result, self._limit, counted)
         receipt = Receipt(None, 1) if arrival is None else arrival.receipt
         if not len(result) and not result.sizes:
             receipt.done()
             return
-        counted = len(result)
-        if self.definition.options.send_error:
-            counted -= len(result.errors) + (0 if arrival is None else len(arrival.failures))
         ticket = Ticket(counted, len(parts.sinks), self.metrics, receipt, self._note_error)
         for sink in parts.sinks:
             await sink.flow.put(Outgoing(result.rows, result.payloads, ticket, result.sizes))
 
-    def _cut(self, result: Result, limit: ResultLimit) -> None:
-        size = len(result)
-        allowed = limit.take(size)
-        if allowed < size:
-            result.rows = None if result.rows is None else result.rows[:allowed]
-            result.payloads = None if result.payloads is None else result.payloads[:allowed]
-            self.metrics.drop("query", "limit", size - allowed)
+    def _cut(self, result: Result, limit: ResultLimit, counted: int) -> int:
+        """Keep the results that the limit allows; returns how many of ``counted`` are left."""
+        allowed = limit.take(len(result))
+        result.rows = None if result.rows is None else result.rows[:allowed]
+        result.payloads = None if result.payloads is None else result.payloads[:allowed]
+        kept = min(counted, allowed)
+        self.metrics.drop("query", "limit", counted - kept)
+        return kept
 
     def _counted(self, result: Result, arrival: Arrival | None = None) -> Result:
         """Enter a result, and the failures of the rows it came of, into the account."""

@@ -60,6 +60,7 @@ class SharedSource:
         with scope:
             try:
                 await self.runner.run(self._opened.set)
+                self._on_idle(self)  # it has ended: a rule that starts now needs another one
             except Exception as error:
                 logger.error("%s failed: %s", self.name, error)
                 self._on_idle(self)

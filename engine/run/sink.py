@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,7 +79,7 @@ class SinkRunner:
         """Open the sink, deliver all that comes until the queue is closed, close it."""
         CURRENT_USE.set(self._use)
         try:
-            await self._open()
+            await self._persist(self._sink.open)
             opened()
             while True:
                 await self._deliver(await self.flow.get())
@@ -89,14 +89,23 @@ class SinkRunner:
             with anyio.CancelScope(shield=True):
                 await close_quietly(self._sink, self.name)
 
-    async def _open(self) -> None:
+    async def _persist(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do something again, with growing delays, for as long as it finds nobody at the end."""
         backoff = Backoff()
+        is_lost = False
         while True:
             try:
-                return await self._sink.open()
+                await work()
             except NotConnected as error:
+                is_lost = True
                 self._use.ctx.report_connection(False, error.message)
-            await self._clock.sleep_until(self._clock.now() + int(backoff.next() * 1000))
+                await self._clock.sleep_until(self._clock.now() + int(backoff.next() * 1000))
+                continue
+            finally:
+                self.metrics.last_invocation = self._clock.now()
+            if is_lost:
+                self._use.ctx.report_connection(True)
+            return
 
     # -- delivery ------------------------------------------------------------------------------
 
@@ -109,26 +118,18 @@ class SinkRunner:
         ticket.confirm()
 
     async def _collect(self, messages: _Messages, ticket: Ticket) -> None:
-        backoff = Backoff()
         size = len(messages.places)
-        while True:
-            try:
-                await self._sink.collect(messages.batch)
-            except NotConnected as error:
-                self._use.ctx.report_connection(False, error.message)
-                await self._clock.sleep_until(self._clock.now() + int(backoff.next() * 1000))
-                continue
-            except Rejected as error:
-                lost = range(size) if error.indexes is None else error.indexes
-                self._lose(ticket, "rejected", error, messages.rows_of(lost))
-                self.metrics.records_out += size - len(lost)
-            except Exception as error:
-                logger.warning("%s: %s: %s", self.name, type(error).__name__, error)
-                self._lose(ticket, "sink error", error, messages.rows_of(range(size)))
-            else:
-                self.metrics.records_out += size
-            self.metrics.last_invocation = self._clock.now()
-            return
+        try:
+            await self._persist(lambda: self._sink.collect(messages.batch))
+        except Rejected as error:
+            lost = range(size) if error.indexes is None else error.indexes
+            self._lose(ticket, "rejected", error, messages.rows_of(lost))
+            self.metrics.records_out += size - len(lost)
+        except Exception as error:
+            logger.warning("%s: %s: %s", self.name, type(error).__name__, error)
+            self._lose(ticket, "sink error", error, messages.rows_of(range(size)))
+        else:
+            self.metrics.records_out += size
 
     def _lose(self, ticket: Ticket, reason: str, error: Exception, places: Sequence[int]) -> None:
         message = error.message if isinstance(error, EngineError) else str(error)

@@ -89,6 +89,7 @@ class SourceRunner:
         self._subscribers: list[Subscriber] = []
         self._rows_decoder = RowsDecoder(stream.schema)
         self._decoder: Decoder = self._rows_decoder
+        self._is_lost = False
 
     def attach(self, subscriber: Subscriber) -> None:
         """Let a rule read, after it has put its needs into the layout."""
@@ -116,6 +117,7 @@ class SourceRunner:
                 except EndOfStream:
                     break
                 except NotConnected as error:
+                    self._is_lost = True
                     self._use.ctx.report_connection(False, error.message)
                 await close_quietly(self._source, self.name)
                 await self._clock.sleep_until(self._clock.now() + int(backoff.next() * 1000))
@@ -126,6 +128,9 @@ class SourceRunner:
             subscriber.ended()
 
     async def _emit(self, batch: Batch) -> None:
+        if self._is_lost:  # a batch is the proof that it is there again
+            self._is_lost = False
+            self._use.ctx.report_connection(True)
         now = self._clock.now()
         if not batch.received_at:
             batch.received_at = now

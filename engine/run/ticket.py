@@ -41,8 +41,9 @@ class Ticket:
         if self._sinks:
             return
         metrics = self._metrics
+        lost = list(self._lost.values())[: self._rows]  # results may hold errors beside the rows
         metrics.unconfirmed -= self._rows
-        metrics.delivered += self._rows - len(self._lost)
-        for place, reason in self._lost.values():
+        metrics.delivered += self._rows - len(lost)
+        for place, reason in lost:
             metrics.drop(place, reason, 1)
         self._receipt.done()
