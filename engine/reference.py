@@ -7,7 +7,7 @@ from itertools import groupby
 from engine.errors import ConfigError
 from engine.sql.functions import FunctionRegistry, FunctionSpec
 from engine.sql.kinds import Kind
-from engine.sql.source import did_you_mean
+from engine.suggest import did_you_mean
 
 _INTRODUCTION = """\
 # Functions

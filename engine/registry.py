@@ -6,7 +6,6 @@ Look-up order for a name: ``plugins/<kind>/`` of the root, installed distributio
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import inspect
 import logging
@@ -24,6 +23,7 @@ from semver import Version
 
 from engine.api import Function, Sink, Source
 from engine.errors import EngineError, PluginError
+from engine.suggest import did_you_mean
 
 logger = logging.getLogger(__name__)
 
@@ -164,11 +164,8 @@ class PluginRegistry:
         found = self._find(kind, name)
         if found is None:
             known = self.names(kind)
-            close = difflib.get_close_matches(asked, known, n=1)
-            raise PluginError(
-                f"unknown {kind.singular} {asked!r}",
-                hint=f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}",
-            )
+            hint = did_you_mean(asked, known) or f"there are {', '.join(known)}"
+            raise PluginError(f"unknown {kind.singular} {asked!r}", hint=hint)
         if isinstance(found, PluginFile):
             module = _import_file(found)
             export, origin = _exported(module, found), str(found.path)

@@ -12,13 +12,9 @@ from typing import Self
 
 import pytest
 
+from engine.broker import free_port
+
 _READY_WITHIN = 10.0  # seconds
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Mosquitto:

@@ -18,6 +18,7 @@ LAYERS = [
     (
         "engine.errors",
         "engine.backoff",
+        "engine.suggest",
         "engine.topics",
         "engine.duration",
         "engine.clock",

@@ -106,7 +106,7 @@ def test_a_constructor_that_fails_or_makes_something_else_is_an_error(tmp_path: 
 
 
 def test_an_unknown_plugin_gets_a_suggestion(tmp_path: Path) -> None:
-    with pytest.raises(PluginError, match=r"unknown sink 'mqqt'\n.*did you mean mqtt"):
+    with pytest.raises(PluginError, match=r"unknown sink 'mqqt'\n.*did you mean 'mqtt'"):
         PluginRegistry(tmp_path).get(PluginKind.SINK, "mqqt")
 
 

@@ -16,6 +16,7 @@ from engine.config.fields import Template as Template
 from engine.config.interpolate import is_secret
 from engine.config.positions import NOWHERE, Path, Positions
 from engine.errors import ConfigError
+from engine.suggest import did_you_mean
 
 T = TypeVar("T")
 
@@ -100,11 +101,8 @@ def value_from(value: Any, kind: type[T], *, where: str, positions: Positions = 
 
 def suggestion(name: str, known: list[str]) -> str:
     """Return ``; did you mean 'x'?`` for the closest known name, or nothing."""
-    from difflib import get_close_matches  # 3 ms, needed for errors only
-
-    lowered = {candidate.lower(): candidate for candidate in reversed(known)}
-    close = get_close_matches(name.lower(), lowered, n=1)
-    return f"; did you mean {lowered[close[0]]!r}?" if close else ""
+    guess = did_you_mean(name, known)
+    return f"; {guess}" if guess else ""
 
 
 def unknown_key(name: str, known: list[str], where: str, positions: Positions) -> ConfigError:

@@ -53,8 +53,9 @@ from engine.sql.plan import (
     expressions_of,
 )
 from engine.sql.schema import Schema
-from engine.sql.source import SourceText, did_you_mean
+from engine.sql.source import SourceText
 from engine.sql.walk import children, rebuild, walk
+from engine.suggest import did_you_mean
 
 
 def analyse(

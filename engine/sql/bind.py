@@ -28,8 +28,9 @@ from engine.sql.infer import literal_values
 from engine.sql.kinds import kind_of
 from engine.sql.plan import AggregateCall, AnalyticCall
 from engine.sql.schema import Schema
-from engine.sql.source import SourceText, did_you_mean
+from engine.sql.source import SourceText
 from engine.sql.walk import children, rebuild
+from engine.suggest import did_you_mean
 
 META_FUNCTIONS = frozenset({"meta", "mqtt"})
 _MQTT_KEYS = {"topic": "topic", "messageid": "messageId"}

@@ -12,7 +12,8 @@ from engine.sql.convert import number
 from engine.sql.cursor import Cursor, placed
 from engine.sql.dialect import DIALECT
 from engine.sql.names import is_reserved
-from engine.sql.source import SourceText, did_you_mean
+from engine.sql.source import SourceText
+from engine.suggest import did_you_mean
 
 MANAGE_VERBS = ("SHOW", "DESCRIBE", "EXPLAIN", "DROP")
 

@@ -9,7 +9,7 @@ from sqlglot.dialects.dialect import Dialect
 from engine.sql.cursor import placed
 from engine.sql.grammar import OPERATORS, Expressions
 from engine.sql.lexer import Tokenizer, shown
-from engine.sql.source import did_you_mean
+from engine.suggest import did_you_mean
 
 _JOIN_KINDS = {
     TokenType.INNER: "INNER",

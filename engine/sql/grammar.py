@@ -14,7 +14,7 @@ from sqlglot import expressions as exp
 
 from engine.sql.cursor import Cursor, placed
 from engine.sql.names import UNIT_MILLIS, WINDOW_KINDS, is_reserved
-from engine.sql.source import did_you_mean
+from engine.suggest import did_you_mean
 
 MAX_NESTING = 64
 """How deep brackets and NOT may nest; rules written by people stay below ten."""

@@ -14,7 +14,8 @@ from engine.sql.ddl import MANAGE_VERBS, DdlParser
 from engine.sql.dialect import DIALECT, Parser
 from engine.sql.lexer import Refused, shown
 from engine.sql.select import to_select
-from engine.sql.source import SourceText, did_you_mean
+from engine.sql.source import SourceText
+from engine.suggest import did_you_mean
 
 T = TypeVar("T")
 

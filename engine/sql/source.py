@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Collection
 
 from engine.errors import Position, SqlError
 
@@ -42,13 +41,3 @@ class SourceText:
     def error(self, message: str, at: Position | None, hint: str = "") -> SqlError:
         """Return the error to raise for a place in this text."""
         return SqlError(message, at=at, hint=hint, source=self.line_of(at) if at else "")
-
-
-def did_you_mean(word: str, choices: Collection[str]) -> str:
-    """Return "did you mean 'x'?" for the choice nearest to ``word``, or an empty text."""
-    # Imported here because only errors need it.
-    from difflib import get_close_matches
-
-    folded = {choice.lower(): choice for choice in choices}
-    near = get_close_matches(word.lower(), folded, n=1)
-    return f"did you mean {folded[near[0]]!r}?" if near else ""

@@ -17,9 +17,10 @@ import msgspec
 import pytest
 
 from engine import Engine
+from engine.broker import free_port
 from engine.mqtt import Link, LinkSettings
 from tests.conftest import Rows, eventually
-from tests.mosquitto import Mosquitto, free_port
+from tests.mosquitto import Mosquitto
 
 CHECKOUT = Path(__file__).parent.parent.parent
 RULE = """\
