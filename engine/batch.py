@@ -85,6 +85,38 @@ class PickedMetadata:
         return self._source.row(self._indexes[index])
 
 
+class JoinedMetadata:
+    """Metadata of joined rows: that of each of the streams, and of them all the first that has it.
+
+    Where a stream has no row its metadata is absent.
+    """
+
+    __slots__ = ("_rows", "_streams")
+
+    def __init__(
+        self, streams: Sequence[str], rows: Sequence[Sequence[Mapping[str, Any] | None]]
+    ) -> None:
+        """``rows`` holds for each row the metadata of its part of each stream."""
+        self._streams = streams
+        self._rows = rows
+
+    def of(self, stream: str) -> Metadata:
+        """Return the metadata of one stream, of all with ""."""
+        if not stream:
+            return self
+        index = self._streams.index(stream)
+        return RowMetadata([row[index] or {} for row in self._rows])
+
+    def column(self, key: str) -> Sequence[Any]:
+        return [self.row(index).get(key) for index in range(len(self._rows))]
+
+    def row(self, index: int) -> dict[str, Any]:
+        merged: dict[str, Any] = {}
+        for part in reversed(self._rows[index]):
+            merged.update(part or {})
+        return merged
+
+
 class Batch:
     """Messages that travel together, in order: what a source emits and what a sink is given.
 

@@ -80,6 +80,14 @@ class Catalog:
         """Return what the analyser knows of each stream."""
         return {stream.name: stream.schema for stream in self}
 
+    def tables(self) -> dict[str, str]:
+        """Return the tables with what they are in a query: "scan" or "lookup"."""
+        return {
+            stream.name: "lookup" if stream.options.kind == "lookup" else "scan"
+            for stream in self
+            if stream.kind == "table"
+        }
+
 
 def resolve(definition: StreamDef) -> Stream:
     """Return a definition with its statement or its schema parsed."""

@@ -174,7 +174,7 @@ class Engine:
             rule.id
             for rule in self.rules.values()
             if rule.parts is not None
-            and rule.parts.source.name == f"source[{name}]"
+            and any(part.reader.name == f"source[{name}]" for part in rule.parts.inputs)
             and not rule.status.state.is_final
         ]
         if readers:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from engine.catalog import Stream
 from engine.layout import Layout
+from engine.sql.assemble import PipelineOptions, assemble
 from engine.sql.ast import Alias, Call, Column, Expr, MetaValue, Star, Supplied, Type
 from engine.sql.compile import QueryOptions
 from engine.sql.functions import FunctionRegistry
@@ -14,16 +15,18 @@ from engine.sql.plan import (
     Analytic,
     Filter,
     Having,
+    Join,
     Operator,
     Order,
     Plan,
     Project,
+    Rank,
     Scan,
     Window,
 )
 from engine.sql.printer import to_sql
-from engine.sql.query import Query
 from engine.sql.walk import rebuild
+from engine.sql.windowed import WindowOptions
 
 
 def explain_plan(plan: Plan) -> str:
@@ -33,10 +36,12 @@ def explain_plan(plan: Plan) -> str:
 
 def explain_code(plan: Plan, functions: FunctionRegistry) -> str:
     """Return the Python text that the query is compiled to."""
-    layout = Layout()
-    layout.require(plan.scan.columns, whole=plan.scan.whole)
-    query = Query(plan, layout, functions, QueryOptions(), lambda site: (site.spec.call, None))
-    return "\n\n".join(program.text for program in query.primary.programs)
+    layouts = {scan.label: Layout() for scan in plan.scans}
+    for scan in plan.scans:
+        layouts[scan.label].require(scan.columns, whole=scan.whole)
+    options = PipelineOptions(QueryOptions(), WindowOptions(0))
+    pipeline = assemble(plan, layouts, functions, options, lambda site: (site.spec.call, None))
+    return "\n\n".join(pipeline.texts())
 
 
 def describe_stream(stream: Stream) -> str:
@@ -73,6 +78,15 @@ def _operator(plan: Plan, node: Operator) -> str:
         case Project(items=items, limit=limit):
             shown = ", ".join(f"{i.name} = {text(i.expr)}" for i in items if not i.invisible)
             return f"Project {shown}" + ("" if limit is None else f" limit {limit}")
+        case Join(sides=sides):
+            return "Join " + ", ".join(
+                f"{side.kind.lower()} {side.scan.label} by "
+                + (joined(side.right_keys) or "nothing")
+                + ("" if side.on is None else f" on {text(side.on)}")
+                for side in sides
+            )
+        case Rank(calls=ranks):
+            return f"Rank {', '.join(rank.name for rank in ranks)}"
         case Filter(condition=condition) | Having(condition=condition):
             return f"{type(node).__name__} {text(condition)}"
         case Order(keys=sort):

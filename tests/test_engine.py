@@ -511,8 +511,8 @@ async def test_options_that_do_nothing_yet_are_named(
     assert "state is not kept over a restart yet" in caplog.text
 
 
-async def test_event_time_is_refused_rather_than_ignored(engine: Engine, collected: Rows) -> None:
-    with pytest.raises(ConfigError, match="isEventTime is not supported yet"):
+async def test_event_time_needs_a_timestamp(engine: Engine, collected: Rows) -> None:
+    with pytest.raises(ConfigError, match="isEventTime needs a stream with a timestamp"):
         await engine.start(rule("SELECT n FROM demo", isEventTime=True))
 
 

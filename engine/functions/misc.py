@@ -1,6 +1,6 @@
 """Null handling, facts about the rule, and what is shared by all (function catalogue, 15 and 16).
 
-``meta`` and ``mqtt`` aren't here: they read a message's metadata, which the analyser binds.
+What ``meta`` and ``mqtt`` read, a message's metadata, is bound by the analyser.
 """
 
 from __future__ import annotations
@@ -42,6 +42,25 @@ def isnull(value: Any) -> bool:
 def bypass(value: Any, *unused: Any) -> Any:
     """Return the first argument as it is."""
     return value
+
+
+# -- metadata ------------------------------------------------------------------------------------
+
+
+@scalar(example="meta(topic)", nulls=Nulls.PASS)
+def meta(key: Any) -> Any:
+    """Return the metadata of the row under a key; ``meta(*)`` all of it as an object.
+
+    The key is written as a name, not as a text: ``meta(topic)``, ``meta(stream.topic)``,
+    ``meta(properties->unit)``.
+    """
+    return key
+
+
+@scalar(example="mqtt(topic)")
+def mqtt(key: str) -> str:
+    """Return the topic (``mqtt(topic)``) or id (``mqtt(messageId)``) of the MQTT message."""
+    return key
 
 
 # -- time and the rule ---------------------------------------------------------------------------

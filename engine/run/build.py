@@ -19,25 +19,23 @@ from engine.registry import Plugin, PluginKind, PluginRegistry
 from engine.run.context import PluginContext
 from engine.run.properties import Properties, SinkOptions
 from engine.run.resources import ResourcePool
-from engine.run.rule import Rule, RuleParts
+from engine.run.rule import Rule, RuleInput, RuleParts
 from engine.run.sink import SinkRunner
 from engine.run.source import SourceRunner, StreamReader
+from engine.sql.assemble import PipelineOptions, assemble
 from engine.sql.code import CallSite
 from engine.sql.compile import QueryOptions
+from engine.sql.event_time import EventTimeOptions
 from engine.sql.functions import FunctionRegistry
-from engine.sql.pipeline import Pipeline, RowPipeline
-from engine.sql.plan import Plan
-from engine.sql.query import Query
+from engine.sql.pipeline import Pipeline
+from engine.sql.plan import Plan, Scan
+from engine.sql.windowed import WindowOptions
 from engine.state.scope import RuleState
 
 logger = logging.getLogger(__name__)
 
 _IDLE_OPTIONS = frozenset(
     {
-        "late_tolerance",
-        "late",
-        "idle_timeout",
-        "max_ahead",
         "expect_every",
         "checkpoint_interval",
         "enable_save_state_before_stop",
@@ -104,7 +102,12 @@ class Builder:
         try:
             text = SourceText(definition.sql)
             return analyse(
-                parse_select(definition.sql), text, self._catalog.schemas(), self._functions
+                parse_select(definition.sql),
+                text,
+                self._catalog.schemas(),
+                self._functions,
+                self._catalog.tables(),
+                self._timestamps(definition),
             )
         except SqlError as error:
             if error.at is not None:
@@ -121,44 +124,80 @@ class Builder:
             EngineError: something about the rule is wrong; nothing was opened.
         """
         definition = rule.definition
-        if definition.options.is_event_time:
-            at = definition.where.below("options").of("isEventTime")
-            raise ConfigError(f"rule {definition.id}: isEventTime is not supported yet", at=at)
         _warn_of_idle_options(definition)
         plan = self.plan(definition)
-        source = self._reader(rule, self._catalog[plan.scan.stream])
+        inputs = [self._input(rule, scan) for scan in plan.scans if scan.role != "lookup"]
         sinks = [self._sink(rule, action) for action in definition.actions]
         sinks += [self._extra_sink(rule, sink, index) for index, sink in enumerate(extra_sinks)]
-        return RuleParts(self._pipeline(rule, plan, source, sinks), source, sinks)
+        return RuleParts(self._pipeline(rule, plan, inputs, sinks), inputs, sinks)
+
+    def _timestamps(self, definition: RuleDef) -> dict[str, str]:
+        """Return the columns that rows have their time in, for a rule in event time.
+
+        Raises:
+            ConfigError: no stream has one.
+        """
+        if not definition.options.is_event_time:
+            return {}
+        found = {s.name: s.options.timestamp for s in self._catalog if s.options.timestamp}
+        if not found:
+            at = definition.where.below("options").of("isEventTime")
+            hint = 'name the column that has it in the stream: WITH (TIMESTAMP="ts")'
+            raise ConfigError(
+                f"rule {definition.id}: isEventTime needs a stream with a timestamp",
+                at=at,
+                hint=hint,
+            )
+        return found
+
+    def _check_timestamps(self, definition: RuleDef, plan: Plan) -> None:
+        for scan in plan.scans:
+            if scan.role == "stream" and not scan.timestamp:
+                at = definition.where.below("options").of("isEventTime")
+                hint = f'name the column that has it: WITH (TIMESTAMP="ts") of {scan.stream}'
+                message = f"rule {definition.id}: isEventTime, but {scan.stream} has no timestamp"
+                raise ConfigError(message, at=at, hint=hint)
+
+    def _input(self, rule: Rule, scan: Scan) -> RuleInput:
+        reader = self._reader(rule, self._catalog[scan.stream])
+        return RuleInput(scan.label, reader, is_table=scan.role != "stream")
 
     def _pipeline(
-        self, rule: Rule, plan: Plan, source: StreamReader, sinks: list[SinkRunner]
+        self, rule: Rule, plan: Plan, inputs: list[RuleInput], sinks: list[SinkRunner]
     ) -> Pipeline:
-        options = rule.definition.options
+        definition = rule.definition
+        options = definition.options
+        if options.is_event_time:
+            self._check_timestamps(definition, plan)
         stream = self._catalog[plan.scan.stream]
         forwards = (
-            plan.root.is_identity
-            and not (options.send_meta_to_sink or options.send_error)
+            plan.is_rowwise
+            and plan.root.is_identity
+            and not (options.send_meta_to_sink or options.send_error or options.is_event_time)
             and stream.options.format.lower() == "json"
             and (plan.condition is not None or any(sink.forwards_payloads for sink in sinks))
         )
-        layout = source.layout
-        whole = plan.scan.whole and not forwards
-        layout.require(plan.scan.columns, whole=whole, payloads=forwards)
-        query = Query(
-            plan,
-            layout,
-            self._functions,
+        layouts = {source.label: source.reader.layout for source in inputs}
+        for scan in plan.scans:
+            if scan.label in layouts:
+                whole = scan.whole and not forwards
+                layouts[scan.label].require(scan.columns, whole=whole, payloads=forwards)
+        made = PipelineOptions(
             QueryOptions(
                 send_nil_field=options.send_nil_field,
                 send_error=options.send_error,
                 send_meta_to_sink=options.send_meta_to_sink,
                 plain_numbers=any(sink.writes_json for sink in sinks),
             ),
-            lambda site: self._bind(rule, site),
-            forwards_payloads=forwards,
+            WindowOptions(self._clock.now()),
+            _event_time_options(options),
+            {
+                scan.label: self._catalog[scan.stream].options.timestamp_format
+                for scan in plan.scans
+            },
+            forwards,
         )
-        return RowPipeline(query)
+        return assemble(plan, layouts, self._functions, made, lambda site: self._bind(rule, site))
 
     def _reader(self, rule: Rule, stream: Stream) -> StreamReader:
         if not stream.options.shared:
@@ -229,6 +268,18 @@ class Builder:
             resources=self._resources,
             on_connection=lambda connected, message: report(op_id, connected, message),
         )
+
+
+def _event_time_options(options: RuleOptions) -> EventTimeOptions | None:
+    if not options.is_event_time:
+        return None
+    idle, ahead = options.idle_timeout, options.max_ahead
+    return EventTimeOptions(
+        int(options.late_tolerance * 1000),
+        None if idle is None else int(idle * 1000),
+        None if ahead is None else int(ahead * 1000),
+        options.late,
+    )
 
 
 def _warn_of_idle_options(definition: RuleDef) -> None:

@@ -32,8 +32,35 @@ class RuleParts:
     """What one run of a rule consists of, made new for each start."""
 
     pipeline: Pipeline
-    source: StreamReader
+    inputs: list[RuleInput]
     sinks: list[SinkRunner]
+
+
+@dataclass(frozen=True, slots=True)
+class RuleInput:
+    """One stream or table that a rule reads; ``label`` is its name in the query.
+
+    A rule ends when all its streams have; tables end with it.
+    """
+
+    label: str
+    reader: StreamReader
+    is_table: bool = False
+
+
+class _Inlet:
+    """Where the batches of one input enter the rule."""
+
+    def __init__(self, rule: Rule, source: RuleInput) -> None:
+        self._rule = rule
+        self._source = source
+
+    async def receive(self, arrival: Arrival) -> None:
+        arrival.stream = self._source.label
+        await self._rule.receive(arrival)
+
+    def ended(self, error: Exception | None = None) -> None:
+        self._rule.ended(self._source, error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +111,7 @@ class Rule:
         self._scope: anyio.CancelScope | None = None
         self._reading: anyio.CancelScope | None = None
         self._unopened = 0
+        self._open_streams: set[str] = set()
         self._flow: Flow[Arrival | Tick] = self._new_flow()
         self._alarm = Alarm(clock, self._ring)
 
@@ -185,7 +213,8 @@ class Rule:
         return None
 
     async def _run_parts(self, tasks: TaskGroup, parts: RuleParts) -> None:
-        self._unopened = len(parts.sinks) + 1
+        self._unopened = len(parts.sinks) + len(parts.inputs)
+        self._open_streams = {source.label for source in parts.inputs if not source.is_table}
         for sink in parts.sinks:
             tasks.start_soon(sink.run, self._opened, name=f"rule[{self.id}].{sink.name}")
         async with anyio.create_task_group() as timers:
@@ -203,18 +232,32 @@ class Rule:
             self.status.opened()
 
     async def _read(self, parts: RuleParts) -> None:
-        """Keep the source going; when it ends or is stopped, let the rule run dry."""
+        """Keep the sources going; when they end or are stopped, let the rule run dry."""
         try:
             with anyio.CancelScope() as self._reading:
                 if self._is_stopping:
                     return
-                parts.source.attach(self)
-                try:
-                    await parts.source.run(self._opened, self._flow.closed)
-                finally:
-                    parts.source.detach(self)
+                async with anyio.create_task_group() as tasks:
+                    for source in parts.inputs:
+                        name = f"rule[{self.id}].{source.reader.name}"
+                        tasks.start_soon(self._read_one, source, name=name)
         finally:
             self._flow.close()
+
+    async def _read_one(self, source: RuleInput) -> None:
+        inlet = _Inlet(self, source)
+        source.reader.attach(inlet)
+        try:
+            await source.reader.run(self._opened, self._flow.closed)
+        finally:
+            source.reader.detach(inlet)
+        if not source.is_table:
+            self._stream_ended(source)
+
+    def _stream_ended(self, source: RuleInput) -> None:
+        self._open_streams.discard(source.label)
+        if not self._open_streams and self._reading is not None:
+            self._reading.cancel()  # tables have nobody left to read them
 
     async def _compute(self, parts: RuleParts, timers: anyio.CancelScope) -> None:
         """Take batches from the queue, run the query, hand the results to every sink."""
@@ -224,7 +267,8 @@ class Rule:
             while True:
                 item = await self._flow.get()
                 if isinstance(item, Tick):
-                    await self._deliver(parts, self._counted(pipeline.tick(item.at)), None)
+                    result = await pipeline.tick(item.at)
+                    await self._deliver(parts, self._counted(result), None)
                 else:
                     await self._process(parts, item)
                 self._alarm.set(pipeline.next_deadline())
@@ -236,14 +280,15 @@ class Rule:
                 sink.flow.close()
 
     async def _process(self, parts: RuleParts, arrival: Arrival) -> None:
-        result = parts.pipeline.push(arrival.frame, arrival.frame.received_at)
+        frame = arrival.frame
+        result = await parts.pipeline.push(arrival.stream, frame, frame.received_at)
         self.metrics.queued -= len(arrival)
         self._counted(result, arrival)
         if self.definition.options.send_error and arrival.failures:
-            result.rows = [
-                *(result.rows or []),
-                *({"error": error.message} for _, error in arrival.failures),
-            ]
+            failures = [{"error": error.message} for _, error in arrival.failures]
+            result.rows = [*(result.rows or []), *failures]
+            if result.sizes is not None:
+                result.sizes = [*result.sizes, *[1] * len(failures)]
         await self._deliver(parts, result, arrival)
 
     async def _deliver(self, parts: RuleParts, result: Result, arrival: Arrival | None) -> None:
@@ -287,6 +332,9 @@ class Rule:
         passed = len(result) - (failed if self.definition.options.send_error else 0)
         metrics.surplus += result.surplus
         metrics.windowed += result.absorbed
+        for reason, count in result.dropped.items():
+            metrics.drop("query", reason, count)
+            rows -= count
         metrics.filtered += rows + result.surplus - result.absorbed - passed - failed
         return result
 
@@ -314,9 +362,12 @@ class Rule:
             self._flow.put_anyway(arrival)
             raise
 
-    def ended(self, error: Exception | None = None) -> None:
-        """The source has nothing more, or failed for good."""
-        self._flow.close(error)
+    def ended(self, source: RuleInput, error: Exception | None = None) -> None:
+        """A source has nothing more, or failed for good."""
+        if error is not None:
+            self._flow.close(error)
+        elif not source.is_table:
+            self._stream_ended(source)
 
     def _new_flow(self) -> Flow[Arrival | Tick]:
         options = self.definition.options

@@ -24,13 +24,15 @@ from engine.run.sink import close_quietly
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Arrival:
     """A decoded batch for one rule, with the messages that gave no row."""
 
     frame: Frame
     failures: list[Failure]
     receipt: Receipt
+    stream: str = ""
+    """The label of its stream in the query."""
 
     def __len__(self) -> int:
         return len(self.frame) + len(self.failures)

@@ -6,7 +6,8 @@ Name resolution follows the language specification, section 1.6, with the correc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NoReturn
 
 import msgspec
@@ -15,6 +16,7 @@ from engine.layout import ColumnUse
 from engine.sql.ast import (
     Alias,
     Call,
+    ChangedColumns,
     Column,
     Expr,
     Item,
@@ -25,37 +27,46 @@ from engine.sql.ast import (
     Star,
     Supplied,
 )
+from engine.sql.ast import Join as AstJoin
 from engine.sql.ast import Window as WindowNode
 from engine.sql.bind import (
     GROUP_BY,
     HAVING,
     META_FUNCTIONS,
+    ON,
     ORDER_BY,
     SELECT,
+    WHEN,
     WHERE,
     WINDOW,
     Binder,
+    Clause,
 )
+from engine.sql.equations import equations
 from engine.sql.functions import FunctionRegistry
 from engine.sql.infer import assumed_kinds
+from engine.sql.inputs import Relation, Relations
 from engine.sql.kinds import Kind
 from engine.sql.plan import (
     Aggregate,
     Analytic,
     Filter,
     Having,
+    Join,
+    JoinSide,
     Operator,
     Order,
     Plan,
     Project,
+    Rank,
     Scan,
     Window,
     expressions_of,
 )
 from engine.sql.schema import Schema
+from engine.sql.shape import check_shape
 from engine.sql.source import SourceText
 from engine.sql.walk import children, rebuild, walk
-from engine.suggest import did_you_mean
 
 
 def analyse(
@@ -63,14 +74,19 @@ def analyse(
     source: SourceText,
     schemas: Mapping[str, Schema],
     functions: FunctionRegistry,
+    tables: Mapping[str, str] = MappingProxyType({}),
+    timestamps: Mapping[str, str] = MappingProxyType({}),
 ) -> Plan:
-    """Return the plan of a query; ``source`` is its text, ``schemas`` are the streams there are.
+    """Return the plan of a query; ``source`` is its text.
+
+    ``schemas`` are the streams and tables there are, ``tables`` the roles ("scan", "lookup") of
+    those that are tables, ``timestamps`` for event time the columns that rows have their time in.
 
     Raises:
-        SqlError: a name is unknown, a call doesn't fit its function, or the query uses something
-            that isn't there.
+        SqlError: a name is unknown, a call doesn't fit its function, or a clause has no meaning
+            where it stands.
     """
-    return _Analyser(select, source, schemas, functions).plan()
+    return _Analyser(select, source, schemas, functions, tables, timestamps).plan()
 
 
 class _Analyser:
@@ -80,37 +96,40 @@ class _Analyser:
         source: SourceText,
         schemas: Mapping[str, Schema],
         functions: FunctionRegistry,
+        tables: Mapping[str, str],
+        timestamps: Mapping[str, str],
     ) -> None:
+        self._timestamps = timestamps
         self._select = select
         self._source = source
-        self._schemas = schemas
         self._functions = functions
-        self._schema = self._stream_schema()
-        self._binder = Binder(
-            source,
-            select.source.name,
-            {select.source.name, select.source.alias} - {""},
-            self._schema,
-            functions,
-            is_windowed=select.window is not None,
-        )
+        inputs = [select.source, *(join.input for join in select.joins)]
+        self._relations = Relations(source, inputs, schemas, tables)
         self._items = self._expand_items()
         self._aliases = self._alias_places()
+        self._binder = Binder(
+            self._relations,
+            self._items,
+            functions,
+            is_windowed=select.window is not None,
+            is_grouped=bool(select.window is not None or select.joins),
+        )
 
     def plan(self) -> Plan:
         select, binder = self._select, self._binder
-        self._refuse_unsupported()
+        check_shape(select, self._relations)
         self._check_cycles()
         items = tuple(self._bind_item(index, item) for index, item in enumerate(self._items))
         self._check_duplicates(items)
         where = None
         if select.where is not None:
             where = binder.bind(select.where, self._any_alias, WHERE)
-            self._refuse_aggregates(where, items, "WHERE")
+            self._refuse_late(where, items, WHERE)
         keys = tuple(binder.bind(key, self._any_alias, GROUP_BY) for key in select.group_by)
         for key in keys:
-            self._refuse_aggregates(key, items, "GROUP BY")
-        window = None if select.window is None else self._bind_window(select.window)
+            self._refuse_late(key, items, GROUP_BY)
+        window = None if select.window is None else self._bind_window(select.window, items)
+        sides = [self._side(join, items) for join in select.joins]
         having = None
         if select.having is not None:
             having = binder.bind(select.having, self._any_alias, HAVING)
@@ -123,102 +142,155 @@ class _Analyser:
             for key in select.order_by
         )
         unnested = self._unnested(items, where)
-        node = self._rows(where, window)
-        if binder.aggregates or keys:
+        node = self._rows(where, window, sides)
+        counts_groups = any(name.startswith("last_agg_") for name in binder.hits)
+        if binder.aggregates or keys or counts_groups:
             node = Aggregate(node, keys, tuple(binder.aggregates))
         if having is not None:
             node = Having(node, having)
-        if order and window is not None:  # without one there is nothing to put in order
+        if binder.rankings:
+            node = Rank(node, tuple(binder.rankings))
+        if order and (window is not None or sides):  # a single row has no order
             node = Order(node, order)
-        plan = Plan(self._source.text, Project(node, items, select.limit, unnested))
-        return self._with_scan(plan)
+        root = Project(node, items, tuple(binder.hits), binder.changes, select.limit, unnested)
+        plan = Plan(self._source.text, root)
+        return self._with_scans(plan)
 
-    def _rows(self, where: Expr | None, window: WindowNode | None) -> Operator:
-        """Return the operators up to the window; the scan is filled in when all is known."""
-        node: Operator = Scan(self._select.source.name)
+    def _rows(
+        self, where: Expr | None, window: WindowNode | None, sides: Sequence[JoinSide]
+    ) -> Operator:
+        """Return the operators up to the groups; the scans are filled in when all is known."""
+        relation = self._relations.first
+        node: Operator = Scan(relation.stream, relation.label)
         if self._binder.analytic:
             node = Analytic(node, tuple(self._binder.analytic))
         if window is not None:
-            return Window(node, window, where)
-        return node if where is None else Filter(node, where)
+            node = Window(node, window, None if sides else where)
+        if sides:
+            node = Join(node, tuple(sides))
+        if where is not None and (window is None or sides):
+            node = Filter(node, where)
+        return node
 
-    def _bind_window(self, window: WindowNode) -> WindowNode:
+    def _bind_window(self, window: WindowNode, items: tuple[Item, ...]) -> WindowNode:
         def bound(node: Node) -> Node:
-            made: Node = self._binder.bind(node, self._any_alias, WINDOW)
+            clause = WHEN if node is window.when else WINDOW
+            made: Node = self._binder.bind(node, self._any_alias, clause)
+            self._refuse_late(made, items, WINDOW)  # type: ignore[arg-type]
             return made
 
         return rebuild(window, bound)
 
-    def _with_scan(self, plan: Plan) -> Plan:
-        """Return the plan with a scan that reads what its operators need."""
-        scan = self._scan([expr for node in plan.operators() for expr in expressions_of(node)])
+    def _side(self, join: AstJoin, items: tuple[Item, ...]) -> JoinSide:
+        """Return a join with its equations taken apart, so that rows can be found by key."""
+        index = self._select.joins.index(join) + 1
+        relation = list(self._relations)[index]
+        before = {other.label for other in list(self._relations)[:index]}
+        scan = Scan(relation.stream, relation.label, relation.role)
+        if join.on is None:
+            side = JoinSide(join.kind, scan)
+        else:
+            on = self._binder.bind(join.on, self._any_alias, ON)
+            self._refuse_late(on, items, ON)
+            found = equations(on, relation.label, before, [item.expr for item in items])
+            side = JoinSide(join.kind, scan, found.left, found.right, found.rest)
+        if relation.role == "lookup":
+            self._check_lookup(join, side)
+        return side
+
+    def _check_lookup(self, join: AstJoin, side: JoinSide) -> None:
+        name = join.input.alias or join.input.name
+        columns = [key.name for key in side.right_keys if isinstance(key, Column)]
+        if len(columns) < len(side.right_keys) or not columns:
+            hint = f"write ON {name}.<column> = <what it must be>"
+            self._fail(join, f"the lookup table {name} needs a column to look up by", hint)
+        if len(set(columns)) < len(columns):
+            self._fail(join, f"the lookup table {name} is looked up by a column twice")
+
+    def _with_scans(self, plan: Plan) -> Plan:
+        """Return the plan with scans that read what its operators need."""
+        expressions = [expr for node in plan.operators() for expr in expressions_of(node)]
+        evidence = [*expressions, *_special_calls(plan)]
+        kinds = assumed_kinds(evidence, self._functions)
+        scans = {
+            relation.label: self._scan(relation, expressions, kinds) for relation in self._relations
+        }
 
         def replaced(node: Operator) -> Operator:
             if isinstance(node, Scan):
-                return scan
+                return scans[node.label]
+            if isinstance(node, Join):
+                sides = tuple(
+                    msgspec.structs.replace(side, scan=scans[side.scan.label])
+                    for side in node.sides
+                )
+                return Join(replaced(node.input), sides)
             return msgspec.structs.replace(node, input=replaced(node.input))
 
         root = replaced(plan.root)
         assert isinstance(root, Project)
         return Plan(plan.sql, root)
 
-    def _refuse_aggregates(self, node: Expr, items: tuple[Item, ...], clause: str) -> None:
-        """Refuse a clause that reads an aggregate through an alias."""
+    def _refuse_late(self, node: Expr, items: tuple[Item, ...], clause: Clause) -> None:
+        """Refuse a clause that reads what is known only later through an alias."""
         for part in walk(node):
-            if isinstance(part, Supplied) and part.place == "aggregate":
-                self._fail(node, f"{clause} can't hold an aggregate", "use HAVING")
+            if isinstance(part, Supplied):
+                if part.place == "aggregate":
+                    hint = clause.aggregate_hint
+                    self._fail(node, f"{clause.name} can't hold an aggregate", hint)
+                if part.place in ("ranking", "window"):
+                    self._fail(node, f"{clause.name} stands before what this alias stands for")
             if isinstance(part, Alias):
-                self._refuse_aggregates(items[part.index].expr, items, clause)
+                self._refuse_late(items[part.index].expr, items, clause)
 
-    # -- the stream ----------------------------------------------------------------------------
+    # -- the streams ---------------------------------------------------------------------------
 
-    def _stream_schema(self) -> Schema:
-        source = self._select.source
-        if source.name not in self._schemas:
-            known = ", ".join(sorted(self._schemas)) or "none"
-            hint = did_you_mean(source.name, self._schemas) or f"streams defined: {known}"
-            self._fail(source, f"unknown stream {source.name}", hint)
-        return self._schemas[source.name]
-
-    def _refuse_unsupported(self) -> None:
-        select = self._select
-        if select.joins:
-            self._fail(select.joins[0], "joins are not supported yet")
-        if select.window is not None:
-            self._fail(select.window, "windows are not supported yet")
-        if select.group_by and select.window is None:
-            hint = "add one, such as TUMBLINGWINDOW(ss, 10)"
-            self._fail(select.group_by[0], "GROUP BY needs a window", hint)
-
-    def _scan(self, expressions: Iterable[Node]) -> Scan:
+    def _scan(
+        self,
+        relation: Relation,
+        expressions: Iterable[Node],
+        assumed: Mapping[tuple[str, str], Kind],
+    ) -> Scan:
         columns: dict[str, None] = {}
         metadata: dict[str, None] = {}
         whole = False
         for node in (node for expression in expressions for node in walk(expression)):
-            if isinstance(node, Column):
-                columns[node.name] = None
-            elif isinstance(node, MetaValue):
+            if not isinstance(node, (Column, MetaValue, Star)):
+                continue
+            if node.stream not in ("", relation.label):
+                continue
+            if isinstance(node, MetaValue):
                 metadata[node.key] = None
             elif isinstance(node, Star):
                 whole = True
-        kinds = (
-            {name: self._schema.kind(name) for name in columns}
-            if self._schema
-            else assumed_kinds(expressions, self._functions)
-        )
+            elif relation.may_have(node.name):
+                columns[node.name] = None
+        schema = relation.schema
+        timestamp = "" if relation.role != "stream" else self._timestamps.get(relation.stream, "")
+        if timestamp:
+            columns[timestamp] = None
+
+        def kind(name: str) -> Kind:
+            if schema:
+                return schema.kind(name)
+            return assumed.get((relation.label, name), Kind.ANY)
+
         return Scan(
-            self._select.source.name,
-            tuple(ColumnUse(name, kinds.get(name, Kind.ANY)) for name in columns),
+            relation.stream,
+            relation.label,
+            relation.role,
+            tuple(ColumnUse(name, kind(name)) for name in columns),
             whole,
-            bool(self._schema),
+            bool(schema),
             tuple(metadata),
+            timestamp,
         )
 
     # -- items and aliases ---------------------------------------------------------------------
 
     def _expand_items(self) -> tuple[Item, ...]:
-        """Write ``*`` out where a schema says what it stands for."""
-        if not self._schema:
+        """Write ``*`` out where schemas say what it stands for."""
+        if not self._relations.has_schema:
             return self._select.items
         items: list[Item] = []
         for item in self._select.items:
@@ -229,14 +301,19 @@ class _Analyser:
         return tuple(items)
 
     def _columns_of(self, star: Star, item: Item) -> Iterable[Item]:
-        self._binder.check_qualifier(star, star.stream)
         replaced = {entry.name: entry.expr for entry in star.replaced}
         named = {item.name for item in self._select.items if not isinstance(item.expr, Star)}
-        for name in self._schema.names:
-            if name in replaced:
-                yield Item(expr=replaced[name], name=name, alias=name, at=item.at)
-            elif name not in star.excluded and name not in named:
-                yield Item(expr=Column(name=name, at=star.at), name=name, at=item.at)
+        wanted = list(self._relations)
+        if star.stream:
+            wanted = [self._relations.qualified(star, star.stream)]
+        for relation in wanted:
+            for name in relation.schema.names:
+                if name in replaced:
+                    yield Item(expr=replaced[name], name=name, alias=name, at=item.at)
+                elif name not in star.excluded and name not in named:
+                    column = Column(name=name, stream=relation.label, at=star.at)
+                    yield Item(expr=column, name=name, at=item.at)
+                named.add(name)  # of several streams the first one counts
 
     def _alias_places(self) -> dict[str, int]:
         return {item.alias.lower(): index for index, item in enumerate(self._items) if item.alias}
@@ -250,7 +327,7 @@ class _Analyser:
             if place is None or place == index:
                 return None
             is_rename = isinstance(self._items[place].expr, Column)
-            return place if self._schema or place < index or is_rename else None
+            return place if self._relations.has_schema or place < index or is_rename else None
 
         name = item.name
         if (
@@ -259,7 +336,11 @@ class _Analyser:
             and self._binder.is_builtin(item.expr.name)
         ):
             name = item.expr.name.lower()
-        bound = self._binder.bind(item.expr, visible, SELECT)
+        if self._binder.returns_columns(item.expr):
+            assert isinstance(item.expr, Call)
+            bound: Expr = self._binder.changed_columns(item.expr, visible)
+        else:
+            bound = self._binder.bind(item.expr, visible, SELECT)
         return Item(expr=bound, name=name, alias=item.alias, invisible=item.invisible, at=item.at)
 
     def _unnested(self, items: tuple[Item, ...], where: Expr | None) -> int | None:
@@ -302,6 +383,8 @@ class _Analyser:
         for item in items:
             if item.invisible or isinstance(item.expr, Star):
                 continue
+            if isinstance(item.expr, ChangedColumns) and not item.alias:
+                continue
             if item.name in seen:
                 self._fail(
                     item,
@@ -311,8 +394,14 @@ class _Analyser:
             seen.add(item.name)
 
     def _fail(self, node: Node, message: str, hint: str = "") -> NoReturn:
-        at = node.at or next((child.at for child in children(node) if child.at), None)
-        raise self._source.error(message, at, hint)
+        raise self._relations.error(node, message, hint)
+
+
+def _special_calls(plan: Plan) -> Iterator[Call]:
+    """Yield the calls that are computed by operators of their own, for what they say of kinds."""
+    for node in plan.operators():
+        if isinstance(node, (Aggregate, Analytic)):
+            yield from (Call(name=call.name, args=call.args) for call in node.calls)
 
 
 def _unqualified_names(node: Node) -> Iterator[str]:

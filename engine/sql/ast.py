@@ -166,20 +166,54 @@ class Alias(Node, frozen=True):
 
 
 class MetaValue(Node, frozen=True):
-    """One value of the row's metadata, all of it with ``key`` ""; made by the analyser."""
+    """One value of the row's metadata, all of it with ``key`` ""; made by the analyser.
+
+    ``stream`` is the label of its stream where a query has several ("": the first that has it).
+    """
 
     key: str
+    stream: str = ""
 
 
 class Supplied(Node, frozen=True):
     """A value that comes with the row from an earlier operator; made by the analyser.
 
-    ``place`` is "analytic", "aggregate" (``index`` counts the plan's calls of that kind) or
-    "window" (0: its start, 1: its end, 2: what triggered it).
+    ``place`` is "analytic", "aggregate" or "ranking" (``index`` counts the plan's calls of it),
+    "window" (0: its start, 1: its end, 2: what triggered it) or "time" (0: the time of the row).
     """
 
     place: str
     index: int
+
+
+class Hit(Node, frozen=True):
+    """``last_hit_count()`` and the like, number ``index`` of the query; made by the analyser.
+
+    ``when`` says what is a hit: "evaluated" (SELECT), "met" (each time that its condition is true)
+    or "passed" (each window of which a group meets it).
+    """
+
+    index: int
+    when: str
+
+
+class ChangedColumn(Node, frozen=True):
+    """One argument of ``changed_cols`` behind the first two; ``*`` has no name of its own."""
+
+    name: str
+    value: Expr
+
+
+class ChangedColumns(Node, frozen=True):
+    """``changed_cols(prefix, ignore_null, …)``, number ``index`` of the query.
+
+    Made by the analyser; only an item of SELECT.
+    """
+
+    index: int
+    prefix: Expr
+    ignore_null: Expr
+    columns: tuple[ChangedColumn, ...]
 
 
 Expr = (
@@ -200,6 +234,8 @@ Expr = (
     | Case
     | Star
     | Call
+    | Hit
+    | ChangedColumns
 )
 
 

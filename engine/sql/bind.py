@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
+
+import msgspec
 
 from engine.errors import ConfigError
 from engine.sql.ast import (
     Alias,
     Call,
     Case,
+    ChangedColumn,
+    ChangedColumns,
     Column,
     Expr,
     Field,
+    Hit,
+    Item,
     Literal,
     MetaValue,
     Node,
     Over,
+    SortKey,
     Star,
     Supplied,
     Unary,
@@ -25,17 +32,14 @@ from engine.sql.ast import (
 )
 from engine.sql.functions import FunctionRegistry, FunctionSpec
 from engine.sql.infer import literal_values
+from engine.sql.inputs import Relations, streams_of
 from engine.sql.kinds import kind_of
-from engine.sql.plan import AggregateCall, AnalyticCall
-from engine.sql.schema import Schema
-from engine.sql.source import SourceText
-from engine.sql.walk import children, rebuild
+from engine.sql.plan import AggregateCall, AnalyticCall, RankCall
+from engine.sql.walk import rebuild
 from engine.suggest import did_you_mean
 
 META_FUNCTIONS = frozenset({"meta", "mqtt"})
 _MQTT_KEYS = {"topic": "topic", "messageid": "messageId"}
-_PLANNED = frozenset({"aggregate", "analytic"})
-"""Kinds of functions that are declared, but that no query can be compiled with yet."""
 _WINDOW_VALUES = {"window_start": 0, "window_end": 1, "window_trigger": 2}
 
 AliasOf = Callable[[str], "int | None"]
@@ -49,38 +53,47 @@ class Clause:
     name: str
     takes_aggregates: bool = False
     takes_analytic: bool = True
+    takes_ranking: bool = False
+    takes_window_values: bool = False
+    aggregate_hint: str = ""
 
 
-SELECT = Clause("SELECT", takes_aggregates=True)
-WHERE = Clause("WHERE")
+SELECT = Clause("SELECT", takes_aggregates=True, takes_ranking=True, takes_window_values=True)
+WHERE = Clause("WHERE", aggregate_hint="use HAVING")
 GROUP_BY = Clause("GROUP BY")
-HAVING = Clause("HAVING", takes_aggregates=True, takes_analytic=False)
-ORDER_BY = Clause("ORDER BY", takes_aggregates=True)
+HAVING = Clause("HAVING", takes_aggregates=True, takes_window_values=True)
+ORDER_BY = Clause("ORDER BY", takes_aggregates=True, takes_window_values=True)
+ON = Clause("ON")
 WINDOW = Clause("a window")
-ARGUMENT = Clause("an aggregate")
+WHEN = Clause("WHEN of a window")
+ARGUMENT = Clause("an aggregate", takes_window_values=True)
+REMEMBERED = Clause("an analytic function")
+RANKED = Clause("OVER of a ranking", takes_aggregates=True, takes_window_values=True)
 
 
 class Binder:
-    """Binds the expressions of one query over one stream, and collects its special calls."""
+    """Binds the expressions of one query, and collects its special calls."""
 
     def __init__(
         self,
-        source: SourceText,
-        stream: str,
-        names: Iterable[str],
-        schema: Schema,
+        relations: Relations,
+        items: Sequence[Item],
         functions: FunctionRegistry,
         *,
         is_windowed: bool,
+        is_grouped: bool,
     ) -> None:
-        self._source = source
-        self._stream = stream
-        self._names = frozenset(names)
-        self._schema = schema
+        """``items`` are those of SELECT, not bound yet; ``is_grouped``: windows or joins."""
+        self._is_grouped = is_grouped
+        self._relations = relations
+        self._items = items
         self._functions = functions
         self._is_windowed = is_windowed
         self.aggregates: list[AggregateCall] = []
         self.analytic: list[AnalyticCall] = []
+        self.rankings: list[RankCall] = []
+        self.hits: list[str] = []
+        self.changes = 0
 
     def bind(self, node: Any, alias: AliasOf, clause: Clause) -> Any:
         """Return an expression with its names resolved and its calls checked.
@@ -91,7 +104,7 @@ class Binder:
         if isinstance(node, Column):
             return self._bind_column(node, alias)
         if isinstance(node, Star):
-            self.check_qualifier(node, node.stream)
+            node = self._bind_star(node)
         if isinstance(node, Unary) and node.op == "-" and isinstance(node.operand, Literal):
             return self._negative_literal(node, node.operand)
         if isinstance(node, Call):
@@ -104,17 +117,15 @@ class Binder:
         return node
 
     def _bind_column(self, column: Column, alias: AliasOf) -> Expr:
-        self.check_qualifier(column, column.stream)
         if not column.stream and (place := alias(column.name)) is not None:
             return Alias(index=place, at=column.at)
-        if self._schema and column.name not in self._schema:
-            hint = did_you_mean(column.name, self._schema.names)
-            self.fail(column, f"unknown field {column.name}", hint)
-        return Column(name=column.name, stream=self._stream, at=column.at)
+        return self._relations.column(column)
 
-    def check_qualifier(self, node: Node, stream: str) -> None:
-        if stream and stream not in self._names:
-            self.fail(node, f"stream {stream} not found in FROM")
+    def _bind_star(self, star: Star) -> Star:
+        label = self._relations.qualified(star, star.stream).label if star.stream else ""
+        if len(self._relations) == 1:
+            label = self._relations.first.label
+        return msgspec.structs.replace(star, stream=label)
 
     def _bind_meta(self, call: Call) -> Expr:
         if len(call.args) != 1:
@@ -124,13 +135,15 @@ class Binder:
             key = bound.key.lower() if isinstance(bound, MetaValue) else ""
             if key not in _MQTT_KEYS:
                 self.fail(call, "mqtt() knows topic and messageId", "use meta(key) for others")
-            return MetaValue(key=_MQTT_KEYS[key], at=call.at)
+            assert isinstance(bound, MetaValue)
+            value = MetaValue(key=_MQTT_KEYS[key], stream=bound.stream, at=call.at)
+            return Call(name="mqtt", args=(value,), at=call.at) if key == "topic" else value
         return bound
 
     def _meta_path(self, call: Call, node: Expr) -> Expr:
         if isinstance(node, Column):
-            self.check_qualifier(node, node.stream)
-            return MetaValue(key=node.name, at=node.at)
+            label = self._relations.qualified(node, node.stream).label if node.stream else ""
+            return MetaValue(key=node.name, stream=label, at=node.at)
         if isinstance(node, Star) and not node.excluded and not node.replaced:
             return MetaValue(key="", at=node.at)
         if isinstance(node, Field):
@@ -145,6 +158,11 @@ class Binder:
         spec = self._functions.get(name)
         return spec is not None and spec.make is None
 
+    def returns_columns(self, node: Node) -> bool:
+        """Tell whether a node is a call of ``changed_cols``."""
+        spec = self._functions.get(node.name) if isinstance(node, Call) else None
+        return spec is not None and spec.kind == "columns"
+
     def returns_rows(self, node: Node) -> bool:
         """Tell whether a node is a call that gives several rows."""
         spec = self._functions.get(node.name) if isinstance(node, Call) else None
@@ -155,11 +173,13 @@ class Binder:
         if name in META_FUNCTIONS:
             return self._bind_meta(call)
         if self._is_windowed and name in _WINDOW_VALUES and not call.args:
+            if not clause.takes_window_values:
+                self.fail(call, f"{clause.name} stands before the window and can't use {name}()")
             return Supplied(place="window", index=_WINDOW_VALUES[name], at=call.at)
+        if name == "event_time" and not call.args:
+            return Supplied(place="time", index=0, at=call.at)
         spec = self._spec(call)
-        if spec.kind in _PLANNED:
-            self.fail(call, f"the {spec.kind} function {call.name} is not supported yet")
-        within = ARGUMENT if spec.kind == "aggregate" else clause
+        within = {"aggregate": ARGUMENT, "analytic": REMEMBERED}.get(spec.kind, clause)
         args = tuple(self.bind(arg, alias, within) for arg in call.args)
         bound = Call(name=spec.name, args=args, at=call.at)
         self._check_arity(bound, spec)
@@ -168,10 +188,16 @@ class Binder:
             return self._aggregate(call, bound, alias, clause)
         if call.filter is not None:
             self.fail(call, f"{call.name} is no aggregate and takes no FILTER")
+        if spec.kind == "ranking":
+            return self._ranking(call, alias, clause)
         if spec.kind == "analytic":
             return self._analytic(call, bound, alias, clause)
         if call.over is not None:
             self.fail(call, f"{call.name} takes no OVER")
+        if spec.kind == "hit":
+            return self._hit(call, spec, clause)
+        if spec.kind == "columns":
+            self.fail(call, f"{call.name} can only be an item of SELECT")
         if spec.name == "if":  # only the chosen branch may be computed
             condition, chosen, *rest = args
             return Case(
@@ -190,14 +216,23 @@ class Binder:
 
     def _aggregate(self, call: Call, bound: Call, alias: AliasOf, clause: Clause) -> Expr:
         if not clause.takes_aggregates:
-            self.fail(call, f"{clause.name} can't hold the aggregate {call.name}")
+            message = f"{clause.name} can't hold the aggregate {call.name}"
+            self.fail(call, message, clause.aggregate_hint)
         if call.over is not None:
             self.fail(call, f"{call.name} takes no OVER")
+        spec = self._spec(call)
+        args = bound.args
+        if spec.name == "count" and isinstance(args[0], Star):
+            args = (Literal(value=1),)  # no column is needed to count rows
+        elif spec.wants_row:
+            args = (Star(stream=self._relations.first.label), *args)
         kept = None if call.filter is None else self.bind(call.filter, alias, ARGUMENT)
-        made = AggregateCall(bound.name, bound.args, kept)
-        if made not in self.aggregates:
+        made = AggregateCall(bound.name, tuple(map(_placeless, args)), kept)
+        known = [repr(other) for other in self.aggregates]  # 1, 1.0 and true are equal, but differ
+        if repr(made) not in known:
             self.aggregates.append(made)
-        return Supplied(place="aggregate", index=self.aggregates.index(made), at=call.at)
+            known.append(repr(made))
+        return Supplied(place="aggregate", index=known.index(repr(made)), at=call.at)
 
     def _analytic(self, call: Call, bound: Call, alias: AliasOf, clause: Clause) -> Expr:
         if not clause.takes_analytic:
@@ -205,10 +240,81 @@ class Binder:
         over = call.over or Over()
         if over.order_by:
             self.fail(call, f"{call.name} takes no ORDER BY")
-        partition = tuple(self.bind(part, alias, clause) for part in over.partition_by)
-        when = None if over.when is None else self.bind(over.when, alias, clause)
-        self.analytic.append(AnalyticCall(bound.name, bound.args, partition, when))
+        partition = tuple(self.bind(part, alias, REMEMBERED) for part in over.partition_by)
+        when = None if over.when is None else self.bind(over.when, alias, REMEMBERED)
+        stream = self._only_stream(call, (*bound.args, *partition, *([when] if when else [])))
+        self.analytic.append(AnalyticCall(stream, bound.name, bound.args, partition, when))
         return Supplied(place="analytic", index=len(self.analytic) - 1, at=call.at)
+
+    def _only_stream(self, call: Call, expressions: Sequence[Expr]) -> str:
+        """Return the stream that a call reads; it runs before streams are joined."""
+        items = [item.expr for item in self._items]
+        read = frozenset[str]().union(*(streams_of(expr, items) for expr in expressions)) - {""}
+        if len(read) > 1:
+            self.fail(call, f"{call.name} can't read several streams: {', '.join(sorted(read))}")
+        label = next(iter(read), self._relations.first.label)
+        if self._relations.labelled(label).role != "stream":
+            self.fail(call, f"{call.name} can't read the table {label}, which has no order of rows")
+        return label
+
+    def _ranking(self, call: Call, alias: AliasOf, clause: Clause) -> Expr:
+        if not clause.takes_ranking:
+            self.fail(call, f"{clause.name} can't hold {call.name}", "only SELECT can")
+        over = call.over or Over()
+        if over.when is not None:
+            self.fail(call, f"{call.name} takes no WHEN")
+        made = RankCall(
+            call.name.lower(),
+            tuple(self.bind(part, alias, RANKED) for part in over.partition_by),
+            tuple(
+                SortKey(expr=self.bind(key.expr, alias, RANKED), descending=key.descending)
+                for key in over.order_by
+            ),
+        )
+        self.rankings.append(made)
+        return Supplied(place="ranking", index=len(self.rankings) - 1, at=call.at)
+
+    def _hit(self, call: Call, spec: FunctionSpec, clause: Clause) -> Expr:
+        of_groups = spec.name.startswith("last_agg_")
+        allowed = (SELECT, HAVING) if of_groups else (SELECT, WHERE, WHEN)
+        if clause not in allowed:
+            names = ", ".join(clause.name for clause in allowed)
+            self.fail(call, f"{clause.name} can't hold {call.name}", f"it can stand in {names}")
+        if clause is SELECT and not of_groups and self._is_grouped:
+            hint = f"use last_agg_{spec.name.removeprefix('last_')}"
+            self.fail(call, f"{call.name} counts rows, not windows", hint)
+        self.hits.append(spec.name)
+        when = {SELECT: "evaluated", HAVING: "passed"}.get(clause, "met")
+        return Hit(index=len(self.hits) - 1, when=when, at=call.at)
+
+    def changed_columns(self, call: Call, alias: AliasOf) -> ChangedColumns:
+        """Return a call of ``changed_cols``, an item of SELECT."""
+        spec = self._spec(call)
+        if call.over is not None:
+            self.fail(call, f"{call.name} takes no OVER")
+        args = tuple(self.bind(arg, alias, SELECT) for arg in call.args)
+        bound = Call(name=spec.name, args=args, at=call.at)
+        self._check_arity(bound, spec)
+        self._check_literals(bound, spec)
+        prefix, ignore_null, *values = args
+        columns = []
+        unnamed = 0
+        for written, value in zip(call.args[2:], values, strict=True):
+            name = written.name if isinstance(written, (Column, Field)) else ""
+            if isinstance(written, Call):
+                name = written.name.lower() if self.is_builtin(written.name) else written.name
+            if not name and not isinstance(written, Star):
+                name = f"kuiper_field_{unnamed}" if unnamed else ""
+                unnamed += 1
+            columns.append(ChangedColumn(name=name, value=value))
+        self.changes += 1
+        return ChangedColumns(
+            index=self.changes - 1,
+            prefix=prefix,
+            ignore_null=ignore_null,
+            columns=tuple(columns),
+            at=call.at,
+        )
 
     def _check_arity(self, call: Call, spec: FunctionSpec) -> None:
         given, least, most = len(call.args), spec.least, spec.most
@@ -241,5 +347,9 @@ class Binder:
                 self.fail(call, f"{call.name}: {error.message}", error.hint)
 
     def fail(self, node: Node, message: str, hint: str = "") -> NoReturn:
-        at = node.at or next((child.at for child in children(node) if child.at), None)
-        raise self._source.error(message, at, hint)
+        raise self._relations.error(node, message, hint)
+
+
+def _placeless(node: Any) -> Any:
+    """Return an expression without its places, so that equal ones are found to be equal."""
+    return rebuild(msgspec.structs.replace(node, at=None), _placeless)

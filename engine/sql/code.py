@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from engine.sql.ast import Supplied
+from engine.sql.ast import Column, Supplied
 from engine.sql.functions import FunctionSpec
 
 
@@ -39,7 +39,13 @@ class CallSite:
     checked: bool
 
 
-_SUPPLIED = {"analytic": "xn", "aggregate": "xg", "window": "xw"}
+_SUPPLIED = {
+    "analytic": "xn",
+    "aggregate": "xg",
+    "ranking": "xr",
+    "window": "xw",
+    "time": "xt",
+}
 
 
 def supplied_name(node: Supplied) -> str:
@@ -47,20 +53,50 @@ def supplied_name(node: Supplied) -> str:
     return f"{_SUPPLIED[node.place]}{node.index}"
 
 
-class Columns:
+TIME_OF_ROW = Supplied(place="time", index=0)
+"""When a row happened, in epoch milliseconds."""
+
+Constant = Callable[[Any], str]
+"""Gives the name of a constant with a value."""
+
+
+class Columns(Protocol):
     """How compiled code reads the columns of a row ``r``."""
 
-    def __init__(self, slot: Callable[[str], str] | None) -> None:
+    def raw(self, column: Column, constant: Constant) -> str:
+        """Return the text of a column's value, UNSET where it is missing."""
+
+    def value(self, column: Column, constant: Constant) -> Code:
+        """Return a column as an operand."""
+
+    def everything(self, stream: str) -> str:
+        """Return the text of all columns as a dict, or of those of one of several streams."""
+
+
+class SlotColumns:
+    """Rows are Structs with a slot for each column."""
+
+    def __init__(self, slot: Callable[[str], str]) -> None:
         self._slot = slot
 
-    def raw(self, name: str, constant: Callable[[Any], str]) -> str:
-        """Return the text of a column's value, UNSET where it is missing."""
-        if self._slot is not None:
-            return f"r.{self._slot(name)}"
-        return f"r.get({constant(name)}, UNSET)"
+    def raw(self, column: Column, constant: Constant) -> str:
+        return f"r.{self._slot(column.name)}"
 
-    def value(self, name: str, constant: Callable[[Any], str]) -> Code:
-        """Return a column as an operand."""
-        if self._slot is not None:
-            return Code(self.raw(name, constant), repeatable=True, maybe_unset=True)
-        return Code(f"r.get({constant(name)})")
+    def value(self, column: Column, constant: Constant) -> Code:
+        return Code(self.raw(column, constant), repeatable=True, maybe_unset=True)
+
+    def everything(self, stream: str) -> str:
+        raise AssertionError("a query of all columns reads dicts")
+
+
+class DictColumns:
+    """Rows are dicts."""
+
+    def raw(self, column: Column, constant: Constant) -> str:
+        return f"r.get({constant(column.name)}, UNSET)"
+
+    def value(self, column: Column, constant: Constant) -> Code:
+        return Code(f"r.get({constant(column.name)})")
+
+    def everything(self, stream: str) -> str:
+        return "r"

@@ -8,34 +8,35 @@ which takes any row, knows all kinds and decides whether the row has an error. S
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec import UNSET
 
 from engine.batch import Row
-from engine.layout import Layout
 from engine.sql.ast import (
     Alias,
     Call,
+    ChangedColumns,
     Column,
     Expr,
     Field,
+    Hit,
     Index,
     Item,
     MetaValue,
-    Node,
     Star,
-    Supplied,
 )
 from engine.sql.code import CallSite, Code, Columns, supplied_name
 from engine.sql.expression import ExpressionCompiler
 from engine.sql.functions import FunctionRegistry
 from engine.sql.infer import StaticKinds
+from engine.sql.keys import frozen, typed_key
 from engine.sql.kinds import Kind
 from engine.sql.plan import Plan, Project, expressions_of
-from engine.sql.walk import children, walk
+from engine.sql.stage import Args, Check, Key, Part, Stage
+from engine.sql.walk import walk
 
 _LARGEST_PLAIN = 1e21
 """From here on JSON numbers are written with an exponent (language specification, 6.4)."""
@@ -72,77 +73,30 @@ class Program:
         return namespace[name]
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """One step of a query that is compiled by itself.
-
-    It keeps the rows for which ``condition`` is true and makes the results of SELECT of them.
-    ``metadata`` are the keys of the metadata columns that its functions take ("" for the whole),
-    ``supplied`` the values from earlier stages, in the order in which they come after the row.
-    """
-
-    condition: Expr | None
-    metadata: tuple[str, ...]
-    supplied: tuple[Supplied, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """What expressions read beside columns: keys of the metadata, values of earlier stages."""
-
-    metadata: tuple[str, ...]
-    supplied: tuple[Supplied, ...]
-
-
-def needs_of(plan: Plan, expressions: Iterable[Node]) -> Needs:
-    """Return what some expressions of a plan read, also through aliases."""
-    metadata: dict[str, None] = {}
-    supplied: dict[Supplied, None] = {}
-
-    def visit(node: Node) -> None:
-        if isinstance(node, MetaValue):
-            metadata[node.key] = None
-        elif isinstance(node, Supplied):
-            supplied[Supplied(place=node.place, index=node.index)] = None
-        elif isinstance(node, Alias):
-            visit(plan.root.items[node.index].expr)
-        for child in children(node):
-            visit(child)
-
-    for expression in expressions:
-        visit(expression)
-    return Needs(tuple(metadata), tuple(supplied))
-
-
-def final_stage(plan: Plan, options: QueryOptions) -> Stage:
-    """Return the stage that makes the results of SELECT."""
-    condition = plan.condition
-    expressions: list[Node] = [item.expr for item in plan.root.items]
-    if condition is not None:
-        expressions.append(condition)
-    needs = needs_of(plan, expressions)
-    whole = ("",) if options.send_meta_to_sink and "" not in needs.metadata else ()
-    return Stage(condition, (*needs.metadata, *whole), needs.supplied)
-
-
 class Compiler:
-    """Compiles one plan for rows of a layout, or (None) for rows that are dicts."""
+    """Compiles one stage of a plan for rows whose columns are read in one way."""
 
     def __init__(
         self,
         plan: Plan,
         stage: Stage,
-        layout: Layout | None,
+        columns: Columns,
         functions: FunctionRegistry,
         options: QueryOptions,
         *,
+        kinds: Mapping[tuple[str, str], Kind],
+        is_declared: bool,
         forwards_payloads: bool,
     ) -> None:
+        """``kinds`` are those of the columns by stream and name, which the decoder verifies;
+        with ``is_declared`` every row has them, however it came."""
         self._plan = plan
         self._stage = stage
-        self._layout = layout
+        self._columns = columns
         self._functions = functions
         self._options = options
+        self._verified = kinds
+        self._is_declared = is_declared
         self._forwards = forwards_payloads
         self._call_numbers = {id(call): n for n, call in enumerate(calls_of(plan))}
         self._values = [
@@ -161,7 +115,9 @@ class Compiler:
         expressions = self._expressions(verified=True, trusting=True)
         test = self._test(expressions)
         result: str | None = "p"
-        if not self._forwards:
+        if self._stage.parts is not None:
+            result = self._record(expressions, self._stage.parts)
+        elif not self._forwards:
             result = _Projection(self._plan.root, expressions, self._options).expression()
         if result is None or expressions.lazy_aliases:
             return None
@@ -195,7 +151,7 @@ class Compiler:
 
     def one(self) -> Program:
         """Return ``one(row, values…, emit, errors)`` for a single row of any kinds."""
-        expressions = self._expressions(verified=self._plan.scan.declared, careful=True)
+        expressions = self._expressions(verified=self._is_declared, careful=True)
         body = list(self._row(expressions))
         lines = [
             f"def one({', '.join(self._values)}, emit, errors):",
@@ -210,10 +166,10 @@ class Compiler:
         self, *, verified: bool, trusting: bool = False, careful: bool = False
     ) -> ExpressionCompiler:
         """Return a compiler of expressions; ``verified``: the rows have the kinds of the plan."""
-        kinds = {use.name: use.kind for use in self._plan.scan.columns} if verified else {}
+        kinds = self._verified if verified else {}
         items = self._plan.root.items
         return ExpressionCompiler(
-            Columns(None if self._layout is None else self._layout.slot),
+            self._columns,
             StaticKinds(kinds, items, self._functions),
             items,
             self._stage.metadata,
@@ -228,7 +184,7 @@ class Compiler:
         condition = self._stage.condition
         if condition is None:
             return None
-        test = expressions.condition(condition)
+        test = expressions.counted_condition(condition)
         expressions.assume_true(condition)
         return test
 
@@ -236,7 +192,9 @@ class Compiler:
 
     def _row(self, expressions: ExpressionCompiler) -> Iterator[str]:
         test = self._test(expressions)
-        if self._forwards:
+        if self._stage.parts is not None:
+            output = [f"emit({self._record(expressions, self._stage.parts)})"]
+        elif self._forwards:
             output = ["emit(p)"]
         elif self._plan.root.is_identity and not self._options.send_meta_to_sink:
             output = ["emit(r)"]
@@ -248,6 +206,26 @@ class Compiler:
         else:
             yield f"if {test}:"
             yield from _indented(output, 1)
+
+    def _record(self, expressions: ExpressionCompiler, parts: Sequence[Part]) -> str:
+        """Return the tuple of the row, what came with it and some computed parts."""
+        values = [*self._values, *(_part(expressions, part) for part in parts)]
+        return f"({', '.join(values)},)"
+
+
+def _part(expressions: ExpressionCompiler, part: Part) -> str:
+    match part:
+        case Check(condition):
+            return f"({expressions.counted_condition(condition)})"
+        case Key((only,)):
+            return expressions.key(only)
+        case Key(values):
+            texts = [expressions.value(value).text for value in values]
+            return f"typed_key(({', '.join(texts)},))"
+        case Args(args):
+            texts = [expressions.value(arg).text for arg in args]
+            return f"({', '.join(texts)}{',' if texts else ''})"
+    return expressions.value(part).text
 
 
 class _Projection:
@@ -316,6 +294,13 @@ class _Projection:
         if index == self._unnested:
             cut = "" if self._limit is None else f"[:{self._limit:d}]"
             self._entries.append(_Entry("u", f"({expressions.item(index).text} or ()){cut}"))
+        elif isinstance(item.expr, ChangedColumns):
+            value = expressions.changed_columns(item.expr)
+            if item.alias:
+                key = expressions.constant(item.name)
+                self._entries.append(_Entry(name, f"{value} or None", key=key))
+            else:
+                self._entries.append(_Entry(name, value, is_star=True))
         elif isinstance(item.expr, Star):
             self._entries.append(_Entry(name, expressions.value(item.expr).text, is_star=True))
         elif item.invisible:
@@ -421,7 +406,10 @@ def calls_of(plan: Plan) -> Iterator[Call]:
 def has_state(plan: Plan, functions: FunctionRegistry) -> bool:
     """Tell whether running a row twice would be noticed."""
     specs = (functions.get(call.name) for call in calls_of(plan))
-    return any(spec is not None and not spec.stateless for spec in specs)
+    if any(spec is not None and not spec.stateless for spec in specs):
+        return True
+    nodes = (root for operator in plan.operators() for root in expressions_of(operator))
+    return any(isinstance(n, (Hit, ChangedColumns)) for root in nodes for n in walk(root))
 
 
 def _indented(lines: Sequence[str] | Iterator[str], levels: int) -> Iterator[str]:
@@ -480,4 +468,6 @@ _SUPPORT: dict[str, Any] = {
     "without": _without,
     "spread": _spread,
     "replaced": _replaced,
+    "typed_key": typed_key,
+    "frozen": frozen,
 }

@@ -20,9 +20,11 @@ from engine.sql.ast import (
     Binary,
     Call,
     Case,
+    ChangedColumns,
     Column,
     Expr,
     Field,
+    Hit,
     In,
     Index,
     IsNull,
@@ -35,11 +37,13 @@ from engine.sql.ast import (
     Supplied,
     Unary,
 )
-from engine.sql.code import CallSite, Code, Columns, supplied_name
+from engine.sql.code import TIME_OF_ROW, CallSite, Code, Columns, supplied_name
 from engine.sql.functions import FunctionRegistry, FunctionSpec, Nulls
 from engine.sql.infer import StaticKinds
 from engine.sql.kinds import Kind
-from engine.sql.nulls import BOTH, FIRST, proven_not_null, trusted_places
+from engine.sql.nulls import BOTH, FIRST, ColumnKey, proven_not_null, trusted_places
+from engine.sql.stage import MetadataKey
+from engine.sql.walk import walk
 
 _ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
     "+": operators.add,
@@ -64,6 +68,8 @@ _COMPARISON = {
     ">=": (">=", operators.greater_equal),
 }
 _INT64 = 1 << 63
+_PLAIN_KEYS = frozenset({Kind.STRING, Kind.NUMBER, Kind.BIGINT, Kind.FLOAT})
+"""Kinds whose values, and null, are keys as they are."""
 
 
 class ExpressionCompiler:
@@ -74,7 +80,7 @@ class ExpressionCompiler:
         columns: Columns,
         kinds: StaticKinds,
         items: Sequence[Item],
-        metadata_keys: Sequence[str],
+        metadata_keys: Sequence[MetadataKey],
         functions: FunctionRegistry,
         call_numbers: Mapping[int, int],
         *,
@@ -99,7 +105,7 @@ class ExpressionCompiler:
         self.lazy_aliases: set[int] = set()
         """Aliases that are computed where first needed and must be reset for each row."""
         self._computed: dict[int, Code] = {}
-        self._not_null: frozenset[str] = frozenset()
+        self._not_null: frozenset[ColumnKey] = frozenset()
         self._temporaries = 0
         self._helpers: dict[int, str] = {}
 
@@ -116,7 +122,7 @@ class ExpressionCompiler:
         return f"t{self._temporaries}"
 
     @contextmanager
-    def _maybe(self, not_null: frozenset[str] = frozenset()) -> Iterator[None]:
+    def _maybe(self, not_null: frozenset[ColumnKey] = frozenset()) -> Iterator[None]:
         """Compile something that runs only sometimes, with some columns known not to be null."""
         computed, known = dict(self._computed), self._not_null
         self._not_null = known | not_null
@@ -138,6 +144,13 @@ class ExpressionCompiler:
             return code.text
         return f"{self._helper(operators.truth)}({self._settled(code).text})"
 
+    def counted_condition(self, node: Expr) -> str:
+        """Return the text of a condition that tells its hit counters when it is true."""
+        text = self.condition(node)
+        hits = sorted({part.index for part in walk(node) if isinstance(part, Hit) and part.when == "met"})
+        time = supplied_name(TIME_OF_ROW)
+        return " and ".join([f"({text})" if hits else text, *(f"h{n}.met({time})" for n in hits)])
+
     def _is_certain(self, node: Expr, code: Code) -> bool:
         """Tell whether a value is a boolean, never null."""
         return not code.nullable and self._kinds.of(node) == Kind.BOOLEAN
@@ -145,6 +158,15 @@ class ExpressionCompiler:
     def value(self, node: Expr) -> Code:
         """Return an expression whose value is never UNSET."""
         return self._settled(self.compile(node))
+
+    def key(self, node: Expr) -> str:
+        """Return the text of a value as a key of groups; see ``engine.sql.keys``."""
+        code = self.value(node)
+        if self._kinds.of(node) in _PLAIN_KEYS:
+            return code.text
+        name = self._temporary()
+        text = f"{name} if ({name} := {code.text}).__class__ is str else frozen({name})"
+        return f"({text})"
 
     def item(self, index: int) -> Code:
         """Return the value of SELECT item ``index``, computed once for each row."""
@@ -161,15 +183,27 @@ class ExpressionCompiler:
 
     def is_present(self, column: Column) -> bool:
         """Tell whether a column is known to be there and not null."""
-        return column.name in self._not_null
+        return (column.stream, column.name) in self._not_null
 
     def raw_column(self, column: Column) -> str:
         """Return a column as it came, UNSET where missing."""
-        return self._columns.raw(column.name, self.constant)
+        return self._columns.raw(column, self.constant)
 
     def compile(self, node: Expr) -> Code:
         """Return the code of an expression; its value may be UNSET where the code says so."""
         return self._METHODS[type(node)](self, node)
+
+    def changed_columns(self, node: ChangedColumns) -> str:
+        """Return the text of the fields of ``changed_cols`` that have changed, as a dict."""
+        pairs = []
+        for column in node.columns:
+            value = self.value(column.value).text
+            if isinstance(column.value, Star):
+                pairs.append(f"*({value}).items()")
+            else:
+                pairs.append(f"({self.constant(column.name)}, {value})")
+        prefix, ignore = self.value(node.prefix).text, self.value(node.ignore_null).text
+        return f"c{node.index}.step({prefix}, {ignore}, ({', '.join(pairs)},))"
 
     # -- leaves --------------------------------------------------------------------------------
 
@@ -177,8 +211,8 @@ class ExpressionCompiler:
         return Code(self.constant(node.value), node.value is None, repeatable=True)
 
     def _column(self, node: Column) -> Code:
-        code = self._columns.value(node.name, self.constant)
-        if node.name in self._not_null:
+        code = self._columns.value(node, self.constant)
+        if (node.stream, node.name) in self._not_null:
             return replace(code, nullable=False, maybe_unset=False)
         return code
 
@@ -194,10 +228,17 @@ class ExpressionCompiler:
         return replace(code, text=text, repeatable=False)
 
     def _meta(self, node: MetaValue) -> Code:
-        return Code(f"m{self._metadata_keys.index(node.key)}", repeatable=True)
+        place = self._metadata_keys.index((node.stream, node.key))
+        return Code(f"m{place}", repeatable=True)
 
     def _supplied(self, node: Supplied) -> Code:
         return Code(supplied_name(node), repeatable=True)
+
+    def _hit(self, node: Hit) -> Code:
+        """Read how often a condition was met, or in SELECT count the row in as well."""
+        if node.when == "evaluated":
+            return Code(f"h{node.index}.take({supplied_name(TIME_OF_ROW)})", nullable=False)
+        return Code(f"h{node.index}.value()", nullable=False)
 
     # -- guards --------------------------------------------------------------------------------
 
@@ -427,7 +468,7 @@ class ExpressionCompiler:
             default = Code("None") if node.default is None else self.value(node.default)
             return default.text, default.nullable
         branch = node.branches[index]
-        known: frozenset[str] = frozenset()
+        known: frozenset[ColumnKey] = frozenset()
         if node.operand is None:
             test = self.condition(branch.condition)
             known = proven_not_null(branch.condition)
@@ -460,7 +501,7 @@ class ExpressionCompiler:
 
     def _star(self, node: Star) -> Code:
         """The whole row as an object, for functions that take ``*``."""
-        text = "r"
+        text = self._columns.everything(node.stream)
         if node.excluded:
             text = f"without({text}, {self.constant(frozenset(node.excluded))})"
         if node.replaced:
@@ -521,6 +562,7 @@ class ExpressionCompiler:
         Alias: _alias,
         MetaValue: _meta,
         Supplied: _supplied,
+        Hit: _hit,
         Binary: _binary,
         Unary: _unary,
         Between: _between,

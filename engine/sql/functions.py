@@ -35,6 +35,8 @@ _CATEGORIES = (
     "distribution",
     "analytic",
     "incremental",
+    "ranking",
+    "state",
 )
 """Modules of ``engine.functions``; importing one fills the registry."""
 
@@ -193,7 +195,7 @@ class FunctionSpec:
     stateless: bool = True
     returns_rows: bool = False
     """A set-returning function: its result is a list, and each element makes a row."""
-    kind: Literal["scalar", "aggregate", "analytic"] = "scalar"
+    kind: Literal["scalar", "aggregate", "analytic", "ranking", "hit", "columns"] = "scalar"
     accumulator: type[Accumulator] | None = None
     """Of an aggregate: makes the object that takes in the rows of one group."""
     tracker: type[Tracker] | None = None
@@ -356,6 +358,32 @@ def scalar(
                 wants_context=wants_context,
                 validate=_checking_literals(parameters, validate),
                 returns_rows=returns_rows,
+            )
+        )
+        return function
+
+    return declare
+
+
+def special(
+    kind: Literal["ranking", "hit", "columns"], *, example: str
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare a function that the query itself computes, by one that only has its signature."""
+
+    def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+        parameters, _ = read_parameters(function)
+        _BUILTINS.add(
+            FunctionSpec(
+                name=function.__name__,
+                call=function,
+                parameters=parameters,
+                result=_ANNOTATED.get(_returned(function), Kind.ANY),
+                nulls=Nulls.PASS,
+                category=function.__module__.rpartition(".")[2],
+                doc=inspect.cleandoc(function.__doc__ or ""),
+                example=example,
+                kind=kind,
+                stateless=False,
             )
         )
         return function

@@ -29,6 +29,7 @@ from engine.sql.ast import (
 )
 from engine.sql.functions import FunctionRegistry
 from engine.sql.kinds import Kind, common_kind, kind_of
+from engine.sql.nulls import ColumnKey
 from engine.sql.walk import walk
 
 _ARITHMETIC = frozenset("+-*/%")
@@ -37,7 +38,9 @@ _VERIFIABLE = frozenset({Kind.NUMBER, Kind.STRING, Kind.BOOLEAN})
 _COMPARISON = frozenset({"=", "!=", "<", "<=", ">", ">="})
 
 
-def assumed_kinds(expressions: Iterable[Node], functions: FunctionRegistry) -> dict[str, Kind]:
+def assumed_kinds(
+    expressions: Iterable[Node], functions: FunctionRegistry
+) -> dict[ColumnKey, Kind]:
     """Return the kinds of the columns for which all uses agree."""
     found = _Evidence(functions)
     for expression in expressions:
@@ -49,7 +52,7 @@ def assumed_kinds(expressions: Iterable[Node], functions: FunctionRegistry) -> d
 class _Evidence:
     def __init__(self, functions: FunctionRegistry) -> None:
         self._functions = functions
-        self.kinds: dict[str, Kind] = {}
+        self.kinds: dict[ColumnKey, Kind] = {}
 
     def look_at(self, node: Node) -> None:
         if isinstance(node, Binary):
@@ -100,8 +103,9 @@ class _Evidence:
             kind = Kind.NUMBER
         if not isinstance(node, Column) or kind not in _VERIFIABLE:
             return
-        if self.kinds.setdefault(node.name, kind) != kind:
-            self.kinds[node.name] = Kind.ANY
+        key = node.stream, node.name
+        if self.kinds.setdefault(key, kind) != kind:
+            self.kinds[key] = Kind.ANY
 
 
 def literal_values(args: Sequence[Expr]) -> list[object]:
@@ -113,7 +117,7 @@ class StaticKinds:
     """The kind of every expression of a query, from the kinds of its columns."""
 
     def __init__(
-        self, columns: Mapping[str, Kind], items: Sequence[Item], functions: FunctionRegistry
+        self, columns: Mapping[ColumnKey, Kind], items: Sequence[Item], functions: FunctionRegistry
     ) -> None:
         self._columns = columns
         self._items = items
@@ -131,8 +135,8 @@ class StaticKinds:
         match node:
             case Literal(value=value):
                 return kind_of(value)
-            case Column(name=name):
-                return self._columns.get(name, Kind.ANY)
+            case Column(stream=stream, name=name):
+                return self._columns.get((stream, name), Kind.ANY)
             case Alias(index=index):
                 return self.of(self._items[index].expr)
             case Binary():

@@ -15,16 +15,17 @@ def typed_key(values: tuple[Any, ...]) -> Hashable:
     """
     for value in values:
         if type(value) not in _PLAIN:
-            return tuple(_frozen(value) for value in values)
+            return tuple(frozen(value) for value in values)
     return values
 
 
-def _frozen(value: Any) -> Hashable:
+def frozen(value: Any) -> Hashable:
+    """Return one value as a key; see `typed_key`."""
     if isinstance(value, bool):
         return (bool, value)
     if isinstance(value, (list, tuple)):
-        return (list, tuple(map(_frozen, value)))
+        return (list, tuple(map(frozen, value)))
     if isinstance(value, dict):
-        return (dict, frozenset((key, _frozen(item)) for key, item in value.items()))
+        return (dict, frozenset((key, frozen(item)) for key, item in value.items()))
     key: Hashable = value
     return key

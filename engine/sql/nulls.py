@@ -8,6 +8,8 @@ from engine.sql.ast import Between, Binary, Column, Expr, In, Like, Literal, Una
 
 ARITHMETIC = frozenset("+-*/%")
 COMPARISON = frozenset({"=", "!=", "<", "<=", ">", ">="})
+ColumnKey = tuple[str, str]
+"""Stream and name of a column."""
 FIRST, BOTH = range(1), range(2)
 """Places of operands."""
 
@@ -29,7 +31,7 @@ def trusted_places(comparison: Binary) -> Container[int]:
     )
 
 
-def proven_not_null(condition: Expr) -> frozenset[str]:
+def proven_not_null(condition: Expr) -> frozenset[ColumnKey]:
     """Return the columns that can't be null where ``condition`` is true."""
     if isinstance(condition, Binary):
         if condition.op == "AND":
@@ -45,10 +47,10 @@ def proven_not_null(condition: Expr) -> frozenset[str]:
     return frozenset()
 
 
-def _strict_columns(node: Expr) -> frozenset[str]:
+def _strict_columns(node: Expr) -> frozenset[ColumnKey]:
     """Return the columns whose being null makes ``node`` null."""
     if isinstance(node, Column):
-        return frozenset({node.name})
+        return frozenset({(node.stream, node.name)})
     if isinstance(node, Binary) and node.op in ARITHMETIC:
         return _strict_columns(node.left) | _strict_columns(node.right)
     if isinstance(node, Unary) and node.op == "-":

@@ -1,41 +1,147 @@
 """What runs between a rule's queue and its sinks: frames in, results out, time told from outside.
 
-A pipeline is pure and synchronous: it reads no clock and no loop. ``push`` takes rows, ``tick``
-tells that time has passed, ``next_deadline`` asks to be told.
+A pipeline is pure: it reads no clock and no loop. ``push`` takes rows, ``tick`` tells that time has
+passed, ``next_deadline`` asks to be told. Only lookup tables make it wait for something.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from engine.layout import Frame
+from engine.sql.entrance import TIME, timed
+from engine.sql.event_time import EventTime, InOrder
 from engine.sql.query import Query, Result
+from engine.sql.remembering import AnalyticStage
 
 
 class Pipeline(Protocol):
     """The operators of one rule."""
 
-    def push(self, frame: Frame, now: int) -> Result:
-        """Take rows that arrived at ``now`` (epoch milliseconds) and return what they lead to."""
+    async def push(self, stream: str, frame: Frame, now: int) -> Result:
+        """Take rows of a stream (by its label in the query) that arrived at ``now`` (epoch ms)."""
 
-    def tick(self, now: int) -> Result:
+    async def tick(self, now: int) -> Result:
         """Return what the passing of time leads to."""
 
     def next_deadline(self) -> int | None:
         """Return when ``tick`` has something to do, None if time alone does nothing."""
 
+    def snapshot(self) -> Any:
+        """Return all that is remembered, as a value for the state codec."""
+
+    def restore(self, value: Any) -> None:
+        """Go on from a snapshot of a pipeline of the same query."""
+
+    def texts(self) -> list[str]:
+        """Return the Python text that was generated, for people."""
+
 
 class RowPipeline:
-    """A query without windows: every row is for itself."""
+    """A query in which every row is for itself, perhaps with analytic functions."""
 
-    def __init__(self, query: Query) -> None:
+    def __init__(self, query: Query, analytic: AnalyticStage | None, *, with_time: bool) -> None:
+        """``with_time``: the query asks for the time of its rows, which is that of arrival."""
         self.query = query
+        self._analytic = analytic
+        self._with_time = with_time
 
-    def push(self, frame: Frame, now: int) -> Result:
-        return self.query(frame)
+    async def push(self, stream: str, frame: Frame, now: int) -> Result:
+        if self._with_time and TIME not in frame.supplied:
+            frame = timed(frame, now)
+        if self._analytic is None:
+            return self.query(frame)
+        errors: list[Any] = []
+        result = self.query(self._analytic(frame, errors))
+        if errors and self.query.sends_errors:
+            result.rows = [*({"error": error.message} for error in errors), *(result.rows or [])]
+        result.errors[:0] = errors
+        return result
 
-    def tick(self, now: int) -> Result:
+    async def tick(self, now: int) -> Result:
         return Result([], [])
 
     def next_deadline(self) -> int | None:
         return None
+
+    def snapshot(self) -> Any:
+        return None if self._analytic is None else self._analytic.snapshot()
+
+    def restore(self, value: Any) -> None:
+        if self._analytic is not None:
+            self._analytic.restore(value)
+
+    def texts(self) -> list[str]:
+        analytic = [] if self._analytic is None else self._analytic.texts()
+        return [*analytic, *self.query.texts()]
+
+
+class EventTimePipeline:
+    """Puts the rows for another pipeline into the order of their times."""
+
+    def __init__(self, inner: Pipeline, event_time: EventTime, *, send_error: bool) -> None:
+        self._inner = inner
+        self._event_time = event_time
+        self._send_error = send_error
+
+    async def push(self, stream: str, frame: Frame, now: int) -> Result:
+        errors: list[Any] = []
+        in_order = self._event_time.add(stream, frame, now, errors)
+        results = await self._pass_on(in_order)
+        rows = [{"error": error.message} for error in errors] if self._send_error else []
+        own = Result(
+            [*rows],
+            errors,
+            surplus=in_order.released,
+            absorbed=in_order.held,
+            dropped={"late": len(in_order.lost)} if in_order.lost else {},
+            late=in_order.lost,
+        )
+        return combined([own, *results])
+
+    async def tick(self, now: int) -> Result:
+        in_order = self._event_time.tick(now)
+        results = await self._pass_on(in_order)
+        return combined([Result([], [], surplus=in_order.released), *results])
+
+    def next_deadline(self) -> int | None:
+        return self._event_time.next_deadline()
+
+    def snapshot(self) -> Any:
+        return [self._event_time.snapshot(), self._inner.snapshot()]
+
+    def restore(self, value: Any) -> None:
+        event_time, inner = value
+        self._event_time.restore(event_time)
+        self._inner.restore(inner)
+
+    def texts(self) -> list[str]:
+        return self._inner.texts()
+
+    async def _pass_on(self, in_order: InOrder) -> list[Result]:
+        results = [await self._inner.push(label, frame, 0) for label, frame in in_order.frames]
+        if in_order.watermark is not None:
+            results.append(await self._inner.tick(in_order.watermark))
+        return results
+
+
+def combined(results: Sequence[Result]) -> Result:
+    """Return several results as one, in their order."""
+    rows: list[Any] = []
+    sizes: list[int] = []
+    total = Result(rows, [], sizes=sizes)
+    for result in results:
+        found = result.rows or []
+        rows += found
+        sizes += [1] * len(found) if result.sizes is None else result.sizes
+        total.errors += result.errors
+        total.surplus += result.surplus
+        total.absorbed += result.absorbed
+        total.late += result.late
+        if result.dropped:
+            counts = dict(total.dropped)
+            for reason, count in result.dropped.items():
+                counts[reason] = counts.get(reason, 0) + count
+            total.dropped = counts
+    return total

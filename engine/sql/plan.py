@@ -1,7 +1,7 @@
 """The logical plan of a query: what to compute, free of asyncio and of code generation.
 
-Operators stand in the order in which they run, the first one innermost: Scan, Analytic, Filter or
-Window, Aggregate, Having, Order, Project.
+Operators stand in the order in which they run, the first one innermost: Scan, Analytic, Window,
+Join, Filter, Aggregate, Having, Rank, Order, Project.
 """
 
 from __future__ import annotations
@@ -14,23 +14,41 @@ import msgspec
 from engine.layout import ColumnUse
 from engine.sql.ast import Expr, Item, Node, SortKey, Star
 from engine.sql.ast import Window as WindowNode
+from engine.sql.kinds import Kind
 
 
 class Scan(msgspec.Struct, frozen=True, tag=True):
-    """Read a stream: the columns that the query needs, or all of them (``whole``)."""
+    """Read a stream: the columns that the query needs, or all of them (``whole``).
+
+    ``label`` is its name in the query. ``role`` is "stream", "scan" for a table whose rows are kept
+    or "lookup" for one that is asked by key.
+    """
 
     stream: str
+    label: str = ""
+    role: str = "stream"
     columns: tuple[ColumnUse, ...] = ()
     whole: bool = False
     declared: bool = False
     """The kinds of the columns are declared, so every row has them, however it came."""
     metadata: tuple[str, ...] = ()
     """Keys of the metadata that the query reads; "" stands for all of it."""
+    timestamp: str = ""
+    """The column with the time of each row, in event time."""
+
+    @property
+    def kinds(self) -> dict[tuple[str, str], Kind]:
+        """The kinds of the columns by label and name."""
+        return {(self.label, use.name): use.kind for use in self.columns}
 
 
 class AnalyticCall(msgspec.Struct, frozen=True):
-    """One call site of a function that remembers earlier rows, of each partition by itself."""
+    """One call site of a function that remembers earlier rows, of each partition by itself.
 
+    ``stream`` is the label of the stream whose rows it sees.
+    """
+
+    stream: str
     name: str
     args: tuple[Expr, ...]
     partition_by: tuple[Expr, ...] = ()
@@ -63,6 +81,27 @@ class Window(msgspec.Struct, frozen=True, tag=True):
     where: Expr | None = None
 
 
+class JoinSide(msgspec.Struct, frozen=True):
+    """One stream or table that is joined to those before it; ``kind`` as in `ast.Join`.
+
+    Rows match if each of ``left_keys``, of those before, equals the one of ``right_keys``, of the
+    joined ones, at the same place, and ``on`` is true.
+    """
+
+    kind: str
+    scan: Scan
+    left_keys: tuple[Expr, ...] = ()
+    right_keys: tuple[Expr, ...] = ()
+    on: Expr | None = None
+
+
+class Join(msgspec.Struct, frozen=True, tag=True):
+    """Join the rows of a window, or single rows, with those of other streams and of tables."""
+
+    input: Operator
+    sides: tuple[JoinSide, ...]
+
+
 class AggregateCall(msgspec.Struct, frozen=True):
     """One aggregate over the rows of a group, of which ``filter`` may leave some out."""
 
@@ -86,6 +125,21 @@ class Having(msgspec.Struct, frozen=True, tag=True):
     condition: Expr
 
 
+class RankCall(msgspec.Struct, frozen=True):
+    """One call of ``row_number``, ``rank`` or ``dense_rank``."""
+
+    name: str
+    partition_by: tuple[Expr, ...] = ()
+    order_by: tuple[SortKey, ...] = ()
+
+
+class Rank(msgspec.Struct, frozen=True, tag=True):
+    """Number the rows of what a window gives, in their order of arrival unless told otherwise."""
+
+    input: Operator
+    calls: tuple[RankCall, ...]
+
+
 class Order(msgspec.Struct, frozen=True, tag=True):
     """Sort what a window gives; nulls last, ties in their order of arrival."""
 
@@ -98,6 +152,10 @@ class Project(msgspec.Struct, frozen=True, tag=True):
 
     input: Operator
     items: tuple[Item, ...]
+    hits: tuple[str, ...] = ()
+    """The functions that ``Hit`` nodes stand for, by index."""
+    changes: int = 0
+    """How many calls of ``changed_cols`` there are."""
     limit: int | None = None
     unnested: int | None = None
     """The item whose elements make a row each."""
@@ -111,7 +169,7 @@ class Project(msgspec.Struct, frozen=True, tag=True):
         return isinstance(star, Star) and not star.excluded and not star.replaced
 
 
-Operator = Scan | Analytic | Filter | Window | Aggregate | Having | Order | Project
+Operator = Scan | Analytic | Window | Join | Filter | Aggregate | Having | Rank | Order | Project
 OperatorT = TypeVar("OperatorT")
 
 
@@ -132,6 +190,14 @@ def expressions_of(operator: Operator) -> Iterator[Node]:
                 yield from call.args
                 if call.filter is not None:
                     yield call.filter
+        case Join(sides=sides):
+            for side in sides:
+                yield from (*side.left_keys, *side.right_keys)
+                if side.on is not None:
+                    yield side.on
+        case Rank(calls=ranks):
+            for rank in ranks:
+                yield from (*rank.partition_by, *(key.expr for key in rank.order_by))
         case Order(keys=keys):
             yield from (key.expr for key in keys)
         case Analytic(calls=sites):
@@ -162,12 +228,24 @@ class Plan(msgspec.Struct, frozen=True):
 
     @property
     def scan(self) -> Scan:
+        """The scan of the stream in FROM."""
         found = self.find(Scan)
         assert found is not None, "every plan begins with a scan"
         return found
 
     @property
+    def scans(self) -> tuple[Scan, ...]:
+        """The scans of all streams and tables, in the order of the text."""
+        join = self.find(Join)
+        return (self.scan, *(side.scan for side in join.sides)) if join else (self.scan,)
+
+    @property
+    def is_rowwise(self) -> bool:
+        """Whether each row is for itself, with nothing remembered from one to the next."""
+        return all(isinstance(node, (Scan, Filter, Project)) for node in self.operators())
+
+    @property
     def condition(self) -> Expr | None:
-        """The condition of the rows or groups that are projected."""
-        kept = self.find(Having) or self.find(Filter)
+        """The condition of the rows that are projected, without that of groups."""
+        kept = self.find(Filter)
         return None if kept is None else kept.condition

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Protocol
 
-from engine.batch import Row
+from engine.batch import JoinedMetadata, Row
 from engine.errors import EngineError, RowError
 from engine.layout import Frame, Layout
-from engine.sql.code import CallSite, supplied_name
-from engine.sql.compile import Compiler, Program, QueryOptions, final_stage, has_state
+from engine.sql.code import CallSite, Columns, DictColumns, SlotColumns, supplied_name
+from engine.sql.compile import Compiler, Program, QueryOptions, has_state
 from engine.sql.functions import FunctionRegistry
-from engine.sql.plan import Plan
+from engine.sql.plan import Plan, Scan
+from engine.sql.stage import Stage, final_stage
 
 Bind = Callable[[CallSite], tuple[Callable[..., Any], Any]]
 """Gives the function and the context of a call site in one rule."""
@@ -29,10 +31,11 @@ class Result:
     the query only filters. ``errors`` are the errors of single rows, ``surplus`` counts the results
     beyond the first of a row (``unnest``) and all results of windows, ``absorbed`` the rows that
     went into windows. ``sizes``, where rows form lists that were emitted together, are their
-    lengths.
+    lengths. ``dropped`` counts rows that were given up, by reason; ``late`` are those among them
+    that came after their time.
     """
 
-    __slots__ = ("absorbed", "errors", "payloads", "rows", "sizes", "surplus")
+    __slots__ = ("absorbed", "dropped", "errors", "late", "payloads", "rows", "sizes", "surplus")
 
     def __init__(
         self,
@@ -43,7 +46,11 @@ class Result:
         *,
         sizes: list[int] | None = None,
         absorbed: int = 0,
+        dropped: Mapping[str, int] = MappingProxyType({}),
+        late: Sequence[Row] = (),
     ) -> None:
+        self.late = list(late)
+        self.dropped = dropped
         self.sizes = sizes
         self.absorbed = absorbed
         self.surplus = surplus
@@ -56,8 +63,39 @@ class Result:
         return len(items)
 
 
+class RowForm(Protocol):
+    """How the rows of a query's frames are read; see ``engine.layout.Layout``."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether rows are dicts unless their frame says otherwise."""
+
+    def columns(self, *, whole: bool) -> Columns:
+        """Return how compiled code reads rows that are dicts (``whole``) or not."""
+
+    def verifies(self, scan: Scan) -> bool:
+        """Tell whether typed frames have the kinds that a reader of ``scan`` relies on."""
+
+
+class LayoutForm:
+    """Rows of one stream."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    @property
+    def whole(self) -> bool:
+        return self._layout.whole
+
+    def columns(self, *, whole: bool) -> Columns:
+        return DictColumns() if whole else SlotColumns(self._layout.slot)
+
+    def verifies(self, scan: Scan) -> bool:
+        return self._layout.verifies(scan.columns)
+
+
 class Query:
-    """A query of one rule, bound to its plugin instances and state.
+    """One stage of a query of one rule, bound to its plugin instances and state.
 
     ``forwards_payloads`` asks for results as the messages that came in, which is possible only
     where the plan's projection is the identity.
@@ -66,24 +104,36 @@ class Query:
     def __init__(
         self,
         plan: Plan,
-        layout: Layout,
+        rows: Layout | RowForm,
         functions: FunctionRegistry,
         options: QueryOptions,
-        bind: Bind,
+        bind: Bind | Bindings,
+        stage: Stage | None = None,
         *,
+        scan: Scan | None = None,
         forwards_payloads: bool = False,
     ) -> None:
+        """``stage`` is by default the only one of a query without groups; ``scan`` tells which
+        stream its rows are of, by default that in FROM."""
         self._plan = plan
-        self._layout = layout
+        self._form: RowForm = LayoutForm(rows) if isinstance(rows, Layout) else rows
+        self._scan = scan or plan.scan
         self._functions = functions
         self._options = options
-        self._stage = final_stage(plan, options)
+        self._stage = stage or final_stage(
+            plan, plan.condition, with_metadata=options.send_meta_to_sink
+        )
         self._forwards = forwards_payloads
-        self._bindings = _Bindings(bind)
+        self._bindings = bind if isinstance(bind, Bindings) else Bindings(bind)
         self._surplus: list[int] = []
-        self._emits_nothing = plan.root.limit == 0
+        self._emits_nothing = self._stage.parts is None and plan.root.limit == 0
         self._variants: dict[tuple[bool, bool], _Variant] = {}
-        self.primary = self._variant(layout.whole, forwards_payloads)
+        self.primary = self._variant(self._form.whole, forwards_payloads)
+
+    @property
+    def sends_errors(self) -> bool:
+        """Whether errors are results, too."""
+        return self._options.send_error
 
     def __call__(self, frame: Frame) -> Result:
         """Return the results for the rows of a frame, in their order."""
@@ -91,7 +141,7 @@ class Query:
         if self._emits_nothing:
             return Result([], errors)
         columns: list[Sequence[Any]] = [
-            *(metadata_column(frame, key) for key in self._stage.metadata),
+            *(metadata_column(frame, stream, key) for stream, key in self._stage.metadata),
             *(frame.supplied[supplied_name(node)] for node in self._stage.supplied),
         ]
         forwards = self._forwards and frame.payloads is not None
@@ -99,11 +149,7 @@ class Query:
             columns.append(frame.payloads)
         variant = self._variant(frame.whole, forwards)
         out: list[Any]
-        if (
-            variant.loop is not None
-            and frame.typed
-            and self._layout.verifies(self._plan.scan.columns)
-        ):
+        if variant.loop is not None and frame.typed and self._form.verifies(self._scan):
             out = variant.run(frame.rows, columns, errors)
         else:
             out = []
@@ -112,6 +158,17 @@ class Query:
         surplus = sum(self._surplus)
         self._surplus.clear()
         return Result(None, errors, out) if forwards else Result(out, errors, None, surplus)
+
+    def texts(self) -> list[str]:
+        """Return the Python text that was generated, for people."""
+        return [program.text for program in self.primary.programs]
+
+    def records(self, frame: Frame, errors: list[RowError]) -> list[tuple[Any, ...]]:
+        """Return the records of a stage that makes such; what has an error is left out."""
+        result = self(frame)
+        errors += result.errors
+        made: list[Any] = result.rows or []
+        return made
 
     def _variant(self, whole: bool, forwards: bool) -> _Variant:
         """Return the functions for dicts (``whole``) or Structs, made when first needed."""
@@ -124,9 +181,11 @@ class Query:
         compiler = Compiler(
             self._plan,
             self._stage,
-            None if whole else self._layout,
+            self._form.columns(whole=whole),
             self._functions,
             self._options,
+            kinds=self._scan.kinds,
+            is_declared=self._scan.declared,
             forwards_payloads=forwards,
         )
         names = self._bindings.names
@@ -143,12 +202,16 @@ class Query:
         return _Variant(one, loop, clean.define("clean", **names(clean)), (careful, fast, clean))
 
 
-def metadata_column(frame: Frame, key: str) -> Sequence[Any]:
-    """Return one key of the metadata for all rows of a frame, or with "" all of it."""
+def metadata_column(frame: Frame, stream: str, key: str) -> Sequence[Any]:
+    """Return one key of the metadata for all rows of a frame, or with "" all of it.
+
+    ``stream`` matters only where the rows are joined ones.
+    """
+    meta = frame.meta.of(stream) if isinstance(frame.meta, JoinedMetadata) else frame.meta
     if key:
-        column: Sequence[Any] = frame.meta.column(key)
+        column: Sequence[Any] = meta.column(key)
         return column
-    return [frame.meta.row(index) for index in range(len(frame))]
+    return [meta.row(index) for index in range(len(frame))]
 
 
 @dataclass(slots=True)
@@ -181,15 +244,20 @@ class _Variant:
         return self.loop(rows, *columns, errors)
 
 
-class _Bindings:
-    """The functions and contexts of the call sites, one each however often code is generated."""
+class Bindings:
+    """The functions and contexts of the call sites, one each however often code is generated.
 
-    def __init__(self, bind: Bind) -> None:
+    The stages of one query share them.
+    """
+
+    def __init__(self, bind: Bind, remembered: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """``remembered`` are the states of a query's own call sites, by the names in its code."""
         self._bind = bind
+        self.remembered = remembered
         self._bound: dict[int, tuple[Callable[..., Any], Any]] = {}
 
     def names(self, program: Program) -> dict[str, Any]:
-        names: dict[str, Any] = {}
+        names = dict(self.remembered)
         for site in program.call_sites:
             if site.number not in self._bound:
                 self._bound[site.number] = self._bind(site)

@@ -16,11 +16,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.errors import ConfigError, RowError, SqlError
+from engine.errors import ConfigError, RowError
 from engine.functions.exact import MOST_PARTS
 from engine.functions.stateful import Accumulator, InlineAggregate
 from engine.sql.functions import FunctionSpec, builtins
-from engine.testing import Feed, Message, run_case
 from tests.functions.worked import examples, same, worked
 
 INF, NAN = math.inf, math.nan
@@ -269,14 +268,6 @@ def test_right_literals_are_not() -> None:
         validate = spec_of(name).validate
         assert validate is not None
         validate(arguments)
-
-
-async def test_a_query_with_an_aggregate_is_refused_for_now() -> None:
-    feed = Feed('CREATE STREAM demo () WITH (FORMAT="json")', [Message(0, rows=[{"a": 1}])])
-    for call in ("sum(a)", "lag(a)"):
-        outcome = await run_case(f"SELECT {call} AS r FROM demo", [feed])
-        assert isinstance(outcome.refused, SqlError)
-        assert "is not supported yet" in str(outcome.refused)
 
 
 # -- laws ------------------------------------------------------------------------------------------

@@ -13,7 +13,14 @@ from engine.functions.snowflake import Snowflakes
 from engine.testing import START
 from tests.functions.calls import Failed, example_holds, examples, outcome_of, value_of
 
-WITHOUT_VALUE = {"window_start()", "window_end()", "window_trigger()", "delay(10, a)"}
+WITHOUT_VALUE = {
+    "window_start()",
+    "window_end()",
+    "window_trigger()",
+    "delay(10, a)",
+    "meta(topic)",
+    "mqtt(topic)",
+}
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,10 @@ from engine.ops.changed_columns import ChangedColumns
 from engine.ops.hits import HitCount, HitTime
 
 
-def stepped(changed: ChangedColumns, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [changed.step(list(row), list(row.values())) for row in rows]
+def stepped(
+    changed: ChangedColumns, rows: list[dict[str, Any]], prefix: str = "", ignore_null: bool = True
+) -> list[dict[str, Any]]:
+    return [changed.step(prefix, ignore_null, row.items()) for row in rows]
 
 
 def test_only_what_changed_is_given_and_nulls_are_passed_over() -> None:
@@ -25,7 +27,7 @@ def test_only_what_changed_is_given_and_nulls_are_passed_over() -> None:
         {"a": 2, "b": "y"},
         {"a": None, "b": "y"},
     ]
-    assert stepped(ChangedColumns("c_", True), rows) == [
+    assert stepped(ChangedColumns(), rows, "c_") == [
         {"c_a": 1, "c_b": "x"},
         {},
         {"c_a": 2},
@@ -37,18 +39,24 @@ def test_only_what_changed_is_given_and_nulls_are_passed_over() -> None:
 
 def test_a_change_to_null_is_given_as_null() -> None:
     rows = [{"a": None}, {"a": 1}, {"a": None}, {"a": None}, {"a": 1}]
-    assert stepped(ChangedColumns("", False), rows) == [{}, {"a": 1}, {"a": None}, {}, {"a": 1}]
+    assert stepped(ChangedColumns(), rows, ignore_null=False) == [
+        {},
+        {"a": 1},
+        {"a": None},
+        {},
+        {"a": 1},
+    ]
 
 
 def test_kinds_are_told_apart() -> None:
     rows = [{"a": 1}, {"a": "1"}, {"a": True}, {"a": 1.0}, {"a": [1]}, {"a": [1.0]}]
-    changes = stepped(ChangedColumns("", True), rows)
+    changes = stepped(ChangedColumns(), rows)
     assert changes == [{"a": 1}, {"a": "1"}, {"a": True}, {"a": 1.0}, {"a": [1]}, {}]
 
 
 def test_columns_may_come_and_go() -> None:
     rows = [{"a": 1, "b": 2}, {"a": 1, "b": 3}, {"b": 4, "z": 0}, {"a": 1, "b": 4}]
-    assert stepped(ChangedColumns("", True), rows) == [
+    assert stepped(ChangedColumns(), rows) == [
         {"a": 1, "b": 2},
         {"b": 3},
         {"b": 4, "z": 0},
@@ -63,10 +71,11 @@ row = st.dictionaries(st.sampled_from("ab"), st.none() | st.integers(0, 2) | st.
 def test_a_snapshot_can_be_taken_anywhere(
     rows: list[dict[str, Any]], at: int, ignore_null: bool
 ) -> None:
-    changed, other = ChangedColumns("", ignore_null), ChangedColumns("", ignore_null)
-    stepped(changed, rows[:at])
+    changed, other = ChangedColumns(), ChangedColumns()
+    stepped(changed, rows[:at], "", ignore_null)
     other.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(changed.snapshot())))
-    assert repr(stepped(other, rows[at:])) == repr(stepped(changed, rows[at:]))
+    after = repr(stepped(changed, rows[at:], "", ignore_null))
+    assert repr(stepped(other, rows[at:], "", ignore_null)) == after
 
 
 def test_hits_count_those_before() -> None:

@@ -1,0 +1,219 @@
+"""Queries whose rows are not each for itself: windows, groups, analytic functions, event time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, tzinfo
+from typing import Any
+
+from engine.batch import Row
+from engine.errors import RowError
+from engine.layout import Frame, Layout
+from engine.ops.analytic import MAX_PARTITIONS
+from engine.ops.pane import Pane
+from engine.ops.windows.build import build
+from engine.ops.windows.operator import Timing, WindowOperator
+from engine.sql.ast import Supplied
+from engine.sql.ast import Window as WindowNode
+from engine.sql.code import TIME_OF_ROW, supplied_name
+from engine.sql.compile import QueryOptions
+from engine.sql.entrance import TIME, Entrance, timed
+from engine.sql.finish import Finish, later_needs
+from engine.sql.functions import FunctionRegistry
+from engine.sql.groups import Grouping, PassingFold
+from engine.sql.plan import Aggregate, Analytic, Plan, Scan, Window
+from engine.sql.query import Bindings, Query, Result
+from engine.sql.records import Record, RecordSaver
+from engine.sql.stage import Stage
+
+_WINDOW_VALUES = [supplied_name(Supplied(place="window", index=index)) for index in range(3)]
+_DROPS_EARLY = frozenset({"TUMBLING", "HOPPING"})
+"""Windows that open and close by time alone, whatever rows there are."""
+EACH_ROW = WindowNode(kind="COUNT", lengths=(1, 1))
+"""What aggregates without a window are computed over."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowOptions:
+    """How a rule wants its windows."""
+
+    opened_at: int
+    """When the rule began, in epoch milliseconds."""
+    zone: tzinfo = UTC
+    max_partitions: int = MAX_PARTITIONS
+
+
+class Emissions:
+    """Collects what the panes of one step give, each a list of rows."""
+
+    def __init__(self, *, send_error: bool) -> None:
+        self.errors: list[RowError] = []
+        self._rows: list[Row] = []
+        self._sizes: list[int] = []
+        self._send_error = send_error
+        self._made = 0
+
+    def add(self, rows: list[Row]) -> None:
+        """Add the rows of one emission, perhaps none."""
+        self._rows += rows
+        self._sizes.append(len(rows))
+
+    def made(self, count: int) -> None:
+        """Count rows that came into being: results and groups that failed."""
+        self._made += count
+
+    def result(self, *, absorbed: int = 0, dropped: Mapping[str, int] | None = None) -> Result:
+        """Return all of it; errors come first, each as an emission of its own if they are sent."""
+        rows, sizes = self._rows, self._sizes
+        if self._send_error and self.errors:
+            rows = [*({"error": error.message} for error in self.errors), *rows]
+            sizes = [*[1] * len(self.errors), *sizes]
+        return Result(
+            rows,
+            self.errors,
+            surplus=self._made,
+            sizes=sizes,
+            absorbed=absorbed,
+            dropped=dropped or {},
+        )
+
+
+class WindowPipeline:
+    """The operators of a query over one stream that remembers rows; see `Pipeline`."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        layout: Layout,
+        functions: FunctionRegistry,
+        options: QueryOptions,
+        bindings: Bindings,
+        window_options: WindowOptions,
+        *,
+        is_event_time: bool,
+    ) -> None:
+        self._send_error = options.send_error
+        self._is_event_time = is_event_time
+        inner = QueryOptions(
+            send_nil_field=options.send_nil_field,
+            send_meta_to_sink=options.send_meta_to_sink,
+            plain_numbers=options.plain_numbers,
+        )
+
+        def make(stage: Stage) -> Query:
+            return Query(plan, layout, functions, inner, bindings, stage)
+
+        window, aggregate = plan.find(Window), plan.find(Aggregate)
+        node = EACH_ROW if window is None else window.window
+        where = plan.condition if window is None else window.where
+        self._emits_empty = where is None
+        self._is_timed = node.kind in _DROPS_EARLY and not is_event_time
+        self._entrance = Entrance(
+            plan,
+            plan.scan,
+            layout,
+            make,
+            functions,
+            later_needs(plan, before=(Analytic, Scan)),
+            node,
+            where,
+            with_time=is_event_time,
+            max_partitions=window_options.max_partitions,
+        )
+        entrance = self._entrance
+        saver = RecordSaver(entrance.keeper)
+        passes = entrance.control.passes
+        self._grouping: Grouping | None = None
+        fold: Any = PassingFold(saver, passes)
+        if aggregate is not None:
+            self._grouping = Grouping(
+                plan, aggregate, entrance.records, functions, plan.scan.kinds, saver, passes=passes
+            )
+            fold = self._grouping.fold
+        entrance.complete()
+        self._finish = Finish(plan, make, inner, bindings.remembered)
+        opened_at = None if is_event_time else window_options.opened_at
+        timing = Timing(opened_at, window_options.zone)
+        self._window: WindowOperator[Any, Record] = build(node, fold, timing)
+        self._empty = entrance.records.nothing(entrance.keeper.empty())
+
+    async def push(self, stream: str, frame: Frame, now: int) -> Result:
+        """Take rows; in event time they have their times with them."""
+        out = Emissions(send_error=self._send_error)
+        entrance = self._entrance
+        if TIME_OF_ROW in entrance.records.supplied and not self._is_event_time:
+            frame = timed(frame, now)
+        records = entrance(frame, out.errors)
+        if self._grouping is not None:
+            records = self._grouping.fitting(records, out.errors, verified=frame.typed)
+        if self._is_event_time:
+            time = entrance.records.place(TIME_OF_ROW)
+            times: Sequence[int] = [record[time] for record in records]
+        else:
+            times = [now] * len(records)
+            self._emit(self._window.tick(now), out)
+        arrivals = entrance.control.arrivals(records, times, records)
+        self._emit(self._window.add(arrivals), out)
+        passes = entrance.control.passes
+        absorbed = len(records) if passes is None else sum(record[passes] for record in records)
+        return out.result(absorbed=absorbed)
+
+    async def tick(self, now: int) -> Result:
+        """Take the time of the clock, in event time the watermark."""
+        out = Emissions(send_error=self._send_error)
+        self._emit(self._window.tick(now), out)
+        return out.result()
+
+    def next_deadline(self) -> int | None:
+        return None if self._is_event_time else self._window.next_deadline()
+
+    def snapshot(self) -> Any:
+        return [self._entrance.snapshot(), self._window.snapshot()]
+
+    def restore(self, value: Any) -> None:
+        entrance, window = value
+        self._entrance.restore(entrance)
+        self._window.restore(window)
+
+    def texts(self) -> list[str]:
+        groups = [] if self._grouping is None else [self._grouping.code.text]
+        return [*self._entrance.texts(), *groups, *self._finish.texts()]
+
+    def _emit(self, panes: Sequence[Pane[Any]], out: Emissions) -> None:
+        for pane in panes:
+            before = len(out.errors)
+            frame = self._frame(pane, out.errors)
+            if not len(frame):
+                if self._grouping is None and self._counts_as_empty(pane):
+                    out.add([])
+                out.made(len(out.errors) - before)
+                continue
+            result = self._finish(frame, pane.trigger)
+            out.errors += result.errors
+            rows = result.rows or []
+            if rows:
+                out.add(rows)
+            out.made(len(rows) + len(out.errors) - before)
+
+    def _counts_as_empty(self, pane: Pane[Any]) -> bool:
+        """Tell whether a pane without rows is emitted as an empty window.
+
+        In processing time WHERE comes before windows that open and close by time alone. All others
+        are emitted only if WHERE has left something (language specification, 3.2 and 4.3).
+        """
+        return self._is_timed or (pane.is_empty and self._emits_empty)
+
+    def _frame(self, pane: Pane[Any], errors: list[RowError]) -> Frame:
+        """Return the rows of a pane, or a row for each of its groups."""
+        values = dict(zip(_WINDOW_VALUES, (pane.start, pane.end, pane.trigger), strict=True))
+        entrance = self._entrance
+        if self._grouping is None:
+            size = len(pane.state)
+            columns = {name: [value] * size for name, value in values.items()}
+            return entrance.records.frame(pane.state, columns, typed=entrance.is_typed)
+        values[TIME] = pane.trigger
+        empty = self._empty if self._counts_as_empty(pane) else None
+        return self._grouping.frame(
+            pane.state, values, errors, typed=entrance.is_typed, empty=empty
+        )
