@@ -231,17 +231,20 @@ class _Analyser:
         assert isinstance(root, Project)
         return Plan(plan.sql, root)
 
-    def _refuse_late(self, node: Expr, items: tuple[Item, ...], clause: Clause) -> None:
-        """Refuse a clause that reads what is known only later through an alias."""
+    def _refuse_late(
+        self, node: Expr, items: tuple[Item, ...], clause: Clause, place: Expr | None = None
+    ) -> None:
+        """Refuse a clause that reads what is known only later through an alias, at ``place``."""
         for part in walk(node):
+            at = place or part
             if isinstance(part, Supplied):
                 if part.place == "aggregate":
                     hint = clause.aggregate_hint
-                    self._fail(node, f"{clause.name} can't hold an aggregate", hint)
+                    self._fail(at, f"{clause.name} can't hold an aggregate", hint)
                 if part.place in ("ranking", "window"):
-                    self._fail(node, f"{clause.name} stands before what this alias stands for")
+                    self._fail(at, f"{clause.name} stands before what this alias stands for")
             if isinstance(part, Alias):
-                self._refuse_late(items[part.index].expr, items, clause)
+                self._refuse_late(items[part.index].expr, items, clause, at)  # type: ignore[arg-type]
 
     # -- the streams ---------------------------------------------------------------------------
 
