@@ -14,6 +14,9 @@ from engine.sql.ast import CreateStream, FieldDef
 from engine.sql.names import quoted
 from engine.sql.schema import Schema
 
+_MANY_ROWS = 9999
+"""Rows that are kept of a table in a file."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stream:
@@ -34,6 +37,13 @@ class Stream:
     def source_type(self) -> str:
         """The source plugin."""
         return self.options.type or ("mqtt" if self.kind == "stream" else "file")
+
+    @property
+    def retain_size(self) -> int:
+        """How many rows of a scan table are kept (language specification, section 2)."""
+        if self.options.retain_size:
+            return self.options.retain_size
+        return _MANY_ROWS if self.source_type == "file" else 1
 
 
 class Catalog:

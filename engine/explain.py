@@ -9,6 +9,7 @@ from engine.layout import Layout
 from engine.sql.assemble import PipelineOptions, assemble
 from engine.sql.ast import Alias, Call, Column, Expr, MetaValue, Star, Supplied, Type
 from engine.sql.compile import QueryOptions
+from engine.sql.emissions import WindowOptions
 from engine.sql.functions import FunctionRegistry
 from engine.sql.plan import (
     Aggregate,
@@ -26,7 +27,6 @@ from engine.sql.plan import (
 )
 from engine.sql.printer import to_sql
 from engine.sql.walk import rebuild
-from engine.sql.windowed import WindowOptions
 
 
 def explain_plan(plan: Plan) -> str:

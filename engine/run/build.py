@@ -25,11 +25,11 @@ from engine.run.source import SourceRunner, StreamReader
 from engine.sql.assemble import PipelineOptions, assemble
 from engine.sql.code import CallSite
 from engine.sql.compile import QueryOptions
+from engine.sql.emissions import WindowOptions
 from engine.sql.event_time import EventTimeOptions
 from engine.sql.functions import FunctionRegistry
 from engine.sql.pipeline import Pipeline
 from engine.sql.plan import Plan, Scan
-from engine.sql.windowed import WindowOptions
 from engine.state.scope import RuleState
 
 logger = logging.getLogger(__name__)
@@ -195,7 +195,12 @@ class Builder:
                 scan.label: self._catalog[scan.stream].options.timestamp_format
                 for scan in plan.scans
             },
-            forwards,
+            retained={
+                scan.label: self._catalog[scan.stream].retain_size
+                for scan in plan.scans
+                if scan.role == "scan"
+            },
+            forwards_payloads=forwards,
         )
         return assemble(plan, layouts, self._functions, made, lambda site: self._bind(rule, site))
 

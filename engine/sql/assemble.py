@@ -10,15 +10,18 @@ from engine.layout import Layout
 from engine.ops.changed_columns import ChangedColumns
 from engine.ops.hits import HitCount, HitTime
 from engine.sql.compile import QueryOptions
+from engine.sql.emissions import WindowOptions
 from engine.sql.event_time import EventTime, EventTimeOptions
 from engine.sql.finish import later_needs
 from engine.sql.functions import FunctionRegistry
+from engine.sql.join_pipeline import JoinPipeline
+from engine.sql.joining import Lookup
 from engine.sql.pipeline import EventTimePipeline, Pipeline, RowPipeline
-from engine.sql.plan import Aggregate, Analytic, Plan, Scan, Window
+from engine.sql.plan import Aggregate, Analytic, Join, Plan, Scan, Window
 from engine.sql.query import Bind, Bindings, Query
 from engine.sql.remembering import AnalyticStage
 from engine.sql.stage import Stage
-from engine.sql.windowed import WindowOptions, WindowPipeline
+from engine.sql.windowed import WindowPipeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,10 @@ class PipelineOptions:
     event_time: EventTimeOptions | None = None
     timestamp_formats: Mapping[str, str] = field(default_factory=dict)
     """TIMESTAMP_FORMAT by label of the stream."""
+    lookups: Mapping[str, Lookup] = field(default_factory=dict)
+    """The lookup tables by label."""
+    retained: Mapping[str, int] = field(default_factory=dict)
+    """How many rows of each scan table are kept, by label."""
     forwards_payloads: bool = False
     """Results may be the messages as they came; only for a query that changes nothing."""
 
@@ -51,7 +58,7 @@ def assemble(
     def make_for(scan: Scan) -> Any:
         plain = QueryOptions()
         return lambda stage: Query(
-            plan, layouts[scan.label], functions, plain, bindings, stage, scan=scan
+            plan, layouts[scan.label], functions, plain, bindings, stage, scans=(scan,)
         )
 
     streams = [(scan, layouts[scan.label], make_for(scan)) for scan in plan.scans if scan.timestamp]
@@ -77,6 +84,18 @@ def _inner(
 ) -> Pipeline:
     layout = layouts[plan.scan.label]
     is_event_time = options.event_time is not None
+    if plan.find(Join) is not None:
+        return JoinPipeline(
+            plan,
+            layouts,
+            functions,
+            options.query,
+            bindings,
+            options.window,
+            options.lookups,
+            options.retained,
+            is_event_time=is_event_time,
+        )
     if plan.find(Window) is not None or plan.find(Aggregate) is not None:
         return WindowPipeline(
             plan,

@@ -196,7 +196,7 @@ class Compiler:
             output = [f"emit({self._record(expressions, self._stage.parts)})"]
         elif self._forwards:
             output = ["emit(p)"]
-        elif self._plan.root.is_identity and not self._options.send_meta_to_sink:
+        elif self._plan.gives_rows_as_they_are and not self._options.send_meta_to_sink:
             output = ["emit(r)"]
         else:
             output = list(_Projection(self._plan.root, expressions, self._options).lines())
@@ -217,6 +217,8 @@ def _part(expressions: ExpressionCompiler, part: Part) -> str:
     match part:
         case Check(condition):
             return f"({expressions.counted_condition(condition)})"
+        case Key(()):
+            return "()"
         case Key((only,)):
             return expressions.key(only)
         case Key(values):
@@ -447,6 +449,25 @@ def _spread(row: Row, element: Any, name: str, aliases: frozenset[str]) -> Row:
     return {**row, **{key: value for key, value in element.items() if key not in aliases}}
 
 
+def _leftmost(*values: Any) -> Any:
+    """Return the first value that isn't missing."""
+    return next((value for value in values if value is not UNSET), UNSET)
+
+
+def _settled(value: Any) -> Any:
+    """Return null for a missing value."""
+    return None if value is UNSET else value
+
+
+def _merged(rows: tuple[Row, ...]) -> Row:
+    """Return the columns of joined rows as one; of equal names the first row's counts."""
+    merged: Row = {}
+    for row in rows:
+        for name, value in row.items():
+            merged.setdefault(name, value)
+    return merged
+
+
 class _Pending:
     """Stands for an alias that hasn't been computed for the row yet."""
 
@@ -468,6 +489,9 @@ _SUPPORT: dict[str, Any] = {
     "without": _without,
     "spread": _spread,
     "replaced": _replaced,
+    "leftmost": _leftmost,
+    "settled": _settled,
+    "merged": _merged,
     "typed_key": typed_key,
     "frozen": frozen,
 }

@@ -77,6 +77,7 @@ class Entrance:
         ``where`` is a condition whose truth is noted, for rows that fail it count in the window.
         """
         self.keeper = RowKeeper(layout, whole=scan.whole)
+        self._layout = layout
         self.scan = scan
         self._make = make
         self._plan = plan
@@ -143,6 +144,10 @@ class Entrance:
         if self.analytic is not None:
             frame = self.analytic(frame, errors)
         return self._query.records(frame, errors)
+
+    def verifies(self, frame: Frame) -> bool:
+        """Tell whether the rows of a frame have the kinds that the query relies on."""
+        return frame.typed and self._layout.verifies(self.scan.columns)
 
     def texts(self) -> list[str]:
         """Return the Python text that was generated, for people."""

@@ -147,7 +147,9 @@ class ExpressionCompiler:
     def counted_condition(self, node: Expr) -> str:
         """Return the text of a condition that tells its hit counters when it is true."""
         text = self.condition(node)
-        hits = sorted({part.index for part in walk(node) if isinstance(part, Hit) and part.when == "met"})
+        hits = sorted(
+            {part.index for part in walk(node) if isinstance(part, Hit) and part.when == "met"}
+        )
         time = supplied_name(TIME_OF_ROW)
         return " and ".join([f"({text})" if hits else text, *(f"h{n}.met({time})" for n in hits)])
 

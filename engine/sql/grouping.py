@@ -162,6 +162,10 @@ class _Writer:
         """The function that returns the records which all aggregates can take."""
         yield f"def {name}(records, errors):"
         body: list[str] = []
+        place = self._passes
+        # where rows that don't pass have their place in the window, so has one that doesn't fit
+        failing = "" if place is None else f"(*rec[:{place}], False, *rec[{place + 1}:])"
+        refused = f"kept.append({failing}); " if failing else ""
         for index, site in enumerate(self._sites):
             guard = "" if site.filter is None else f"rec[{site.filter}] and "
             for place, parameter in site.checks(verified=verified):
@@ -174,7 +178,8 @@ class _Writer:
                 else:
                     test = f"v is not None and not {known}[1].accepts(v)"
                 body.append(f"        if {guard}{test}:")
-                body.append(f"            errors.append(refuse({known}, v)); continue")
+                body.append(f"            errors.append(refuse({known}, v))")
+                body.append(f"            {refused}continue")
         if not body:
             yield "    return records"
             return

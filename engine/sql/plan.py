@@ -240,6 +240,11 @@ class Plan(msgspec.Struct, frozen=True):
         return (self.scan, *(side.scan for side in join.sides)) if join else (self.scan,)
 
     @property
+    def gives_rows_as_they_are(self) -> bool:
+        """Whether results are rows of a stream, unchanged."""
+        return self.root.is_identity and self.find(Join) is None
+
+    @property
     def is_rowwise(self) -> bool:
         """Whether each row is for itself, with nothing remembered from one to the next."""
         return all(isinstance(node, (Scan, Filter, Project)) for node in self.operators())

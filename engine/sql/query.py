@@ -73,8 +73,8 @@ class RowForm(Protocol):
     def columns(self, *, whole: bool) -> Columns:
         """Return how compiled code reads rows that are dicts (``whole``) or not."""
 
-    def verifies(self, scan: Scan) -> bool:
-        """Tell whether typed frames have the kinds that a reader of ``scan`` relies on."""
+    def verifies(self, scans: Sequence[Scan]) -> bool:
+        """Tell whether typed frames have the kinds that the readers of ``scans`` rely on."""
 
 
 class LayoutForm:
@@ -90,8 +90,8 @@ class LayoutForm:
     def columns(self, *, whole: bool) -> Columns:
         return DictColumns() if whole else SlotColumns(self._layout.slot)
 
-    def verifies(self, scan: Scan) -> bool:
-        return self._layout.verifies(scan.columns)
+    def verifies(self, scans: Sequence[Scan]) -> bool:
+        return all(self._layout.verifies(scan.columns) for scan in scans)
 
 
 class Query:
@@ -110,14 +110,14 @@ class Query:
         bind: Bind | Bindings,
         stage: Stage | None = None,
         *,
-        scan: Scan | None = None,
+        scans: Sequence[Scan] = (),
         forwards_payloads: bool = False,
     ) -> None:
-        """``stage`` is by default the only one of a query without groups; ``scan`` tells which
-        stream its rows are of, by default that in FROM."""
+        """``stage`` is by default the only one of a query without groups; ``scans`` tell which
+        streams its rows are of, by default that in FROM."""
         self._plan = plan
         self._form: RowForm = LayoutForm(rows) if isinstance(rows, Layout) else rows
-        self._scan = scan or plan.scan
+        self._scans = scans or (plan.scan,)
         self._functions = functions
         self._options = options
         self._stage = stage or final_stage(
@@ -149,7 +149,7 @@ class Query:
             columns.append(frame.payloads)
         variant = self._variant(frame.whole, forwards)
         out: list[Any]
-        if variant.loop is not None and frame.typed and self._form.verifies(self._scan):
+        if variant.loop is not None and frame.typed and self._form.verifies(self._scans):
             out = variant.run(frame.rows, columns, errors)
         else:
             out = []
@@ -184,8 +184,8 @@ class Query:
             self._form.columns(whole=whole),
             self._functions,
             self._options,
-            kinds=self._scan.kinds,
-            is_declared=self._scan.declared,
+            kinds={key: kind for scan in self._scans for key, kind in scan.kinds.items()},
+            is_declared=all(scan.declared for scan in self._scans),
             forwards_payloads=forwards,
         )
         names = self._bindings.names

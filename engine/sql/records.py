@@ -65,6 +65,16 @@ class Records:
             supplied={**supplied, **values},
         )
 
+    def metadata_of(self, record: Record) -> dict[str, Any]:
+        """Return the metadata that a record holds."""
+        found: dict[str, Any] = {}
+        for (_, key), value in zip(self.metadata, record[1:], strict=False):
+            if key:
+                found[key] = value
+            else:
+                found.update(value or {})
+        return found
+
     def _metadata_of(self, records: Sequence[Record]) -> Metadata:
         columns: dict[str, Sequence[Any]] = {}
         whole: Sequence[Mapping[str, Any]] | None = None

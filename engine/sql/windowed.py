@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, tzinfo
+from collections.abc import Sequence
 from typing import Any
 
-from engine.batch import Row
 from engine.errors import RowError
 from engine.layout import Frame, Layout
-from engine.ops.analytic import MAX_PARTITIONS
 from engine.ops.pane import Pane
 from engine.ops.windows.build import build
 from engine.ops.windows.operator import Timing, WindowOperator
-from engine.sql.ast import Supplied
+from engine.sql.ast import Literal
 from engine.sql.ast import Window as WindowNode
-from engine.sql.code import TIME_OF_ROW, supplied_name
+from engine.sql.code import TIME_OF_ROW
 from engine.sql.compile import QueryOptions
+from engine.sql.emissions import WINDOW_VALUES, Emissions, WindowOptions
 from engine.sql.entrance import TIME, Entrance, timed
 from engine.sql.finish import Finish, later_needs
 from engine.sql.functions import FunctionRegistry
@@ -27,56 +24,10 @@ from engine.sql.query import Bindings, Query, Result
 from engine.sql.records import Record, RecordSaver
 from engine.sql.stage import Stage
 
-_WINDOW_VALUES = [supplied_name(Supplied(place="window", index=index)) for index in range(3)]
 _DROPS_EARLY = frozenset({"TUMBLING", "HOPPING"})
 """Windows that open and close by time alone, whatever rows there are."""
 EACH_ROW = WindowNode(kind="COUNT", lengths=(1, 1))
 """What aggregates without a window are computed over."""
-
-
-@dataclass(frozen=True, slots=True)
-class WindowOptions:
-    """How a rule wants its windows."""
-
-    opened_at: int
-    """When the rule began, in epoch milliseconds."""
-    zone: tzinfo = UTC
-    max_partitions: int = MAX_PARTITIONS
-
-
-class Emissions:
-    """Collects what the panes of one step give, each a list of rows."""
-
-    def __init__(self, *, send_error: bool) -> None:
-        self.errors: list[RowError] = []
-        self._rows: list[Row] = []
-        self._sizes: list[int] = []
-        self._send_error = send_error
-        self._made = 0
-
-    def add(self, rows: list[Row]) -> None:
-        """Add the rows of one emission, perhaps none."""
-        self._rows += rows
-        self._sizes.append(len(rows))
-
-    def made(self, count: int) -> None:
-        """Count rows that came into being: results and groups that failed."""
-        self._made += count
-
-    def result(self, *, absorbed: int = 0, dropped: Mapping[str, int] | None = None) -> Result:
-        """Return all of it; errors come first, each as an emission of its own if they are sent."""
-        rows, sizes = self._rows, self._sizes
-        if self._send_error and self.errors:
-            rows = [*({"error": error.message} for error in self.errors), *rows]
-            sizes = [*[1] * len(self.errors), *sizes]
-        return Result(
-            rows,
-            self.errors,
-            surplus=self._made,
-            sizes=sizes,
-            absorbed=absorbed,
-            dropped=dropped or {},
-        )
 
 
 class WindowPipeline:
@@ -108,6 +59,8 @@ class WindowPipeline:
         node = EACH_ROW if window is None else window.window
         where = plan.condition if window is None else window.where
         self._emits_empty = where is None
+        if where is None and aggregate is not None and node.kind not in _DROPS_EARLY:
+            where = Literal(value=True)  # a row that no aggregate can take still has its place
         self._is_timed = node.kind in _DROPS_EARLY and not is_event_time
         self._entrance = Entrance(
             plan,
@@ -146,7 +99,7 @@ class WindowPipeline:
             frame = timed(frame, now)
         records = entrance(frame, out.errors)
         if self._grouping is not None:
-            records = self._grouping.fitting(records, out.errors, verified=frame.typed)
+            records = self._grouping.fitting(records, out.errors, verified=entrance.verifies(frame))
         if self._is_event_time:
             time = entrance.records.place(TIME_OF_ROW)
             times: Sequence[int] = [record[time] for record in records]
@@ -206,7 +159,7 @@ class WindowPipeline:
 
     def _frame(self, pane: Pane[Any], errors: list[RowError]) -> Frame:
         """Return the rows of a pane, or a row for each of its groups."""
-        values = dict(zip(_WINDOW_VALUES, (pane.start, pane.end, pane.trigger), strict=True))
+        values = dict(zip(WINDOW_VALUES, (pane.start, pane.end, pane.trigger), strict=True))
         entrance = self._entrance
         if self._grouping is None:
             size = len(pane.state)
