@@ -73,7 +73,9 @@ class RuleOptions(
     idle_timeout: Duration | None = None
     """A stream silent for so long no longer holds the watermark back; None: it always does."""
     max_ahead: Duration | None = None
-    """Rows dated further than this into the future are late rows too; None: no limit."""
+    """A row dated further than this into the future doesn't move the watermark; None: it does."""
+    max_partitions: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)] = 100_000
+    """Partitions that analytic functions and state windows remember; the oldest give way."""
     expect_every: Duration | None = None
     """The rule counts as idle when no row came for so long; None: never."""
     concurrency: Count = 1

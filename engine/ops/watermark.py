@@ -12,7 +12,7 @@ R = TypeVar("R")
 
 @dataclass(slots=True)
 class Released(Generic[R]):
-    """What a watermark lets go: rows in the order of timestamp and arrival, then those too late."""
+    """What a watermark lets go: rows in the order of timestamp and arrival, then what is lost."""
 
     rows: list[R]
     times: list[int]
@@ -20,6 +20,8 @@ class Released(Generic[R]):
     """What windows are ticked with once they have the rows; None: there is no watermark yet."""
     late: list[R] = field(default_factory=list)
     late_times: list[int] = field(default_factory=list)
+    ahead: list[R] = field(default_factory=list)
+    """Rows that were given up since too many are held that are too far ahead."""
 
 
 class _Stream:
@@ -44,8 +46,8 @@ class Watermark(Generic[R]):
     row and doesn't hold the watermark back. When all streams are idle nothing older is expected
     from any, so the watermark rises to the greatest timestamp, the tolerance no longer waited for.
     A row more than ``max_ahead`` after ``now`` is held like others but doesn't move the watermark,
-    nor does it show that its stream isn't silent. Silence counts from the first call; so tick when
-    the rule begins.
+    nor does it show that its stream isn't silent; when ``most_ahead`` such rows are held, further
+    ones are given up. Silence counts from the first call; so tick when the rule begins.
 
     ``dump`` and ``load`` turn a row into a msgpack-able value and back.
     """
@@ -57,12 +59,14 @@ class Watermark(Generic[R]):
         *,
         idle_timeout: int | None = None,
         max_ahead: int | None = None,
+        most_ahead: int = 10_000,
         dump: Callable[[R], Any] | None = None,
         load: Callable[[Any], R] | None = None,
     ) -> None:
         self._tolerance = tolerance
         self._idle_timeout = idle_timeout
         self._max_ahead = max_ahead
+        self._most_ahead = most_ahead
         self._dump = dump
         self._load = load
         self._streams = {name: _Stream() for name in streams}
@@ -173,10 +177,15 @@ class Watermark(Generic[R]):
                 to.late.append(row)
                 to.late_times.append(time)
                 continue
-            self._hold(row, time)
             if time > newest:
                 self.ahead += 1
-            elif stream.latest is None or time > stream.latest:
+                if len(self._times) - bisect_right(self._times, newest) >= self._most_ahead:
+                    to.ahead.append(row)
+                    continue
+            self._hold(row, time)
+            if time > newest:
+                continue
+            if stream.latest is None or time > stream.latest:
                 stream.latest = time
                 self._advance()
 

@@ -189,7 +189,7 @@ class Builder:
                 send_meta_to_sink=options.send_meta_to_sink,
                 plain_numbers=any(sink.writes_json for sink in sinks),
             ),
-            WindowOptions(self._clock.now()),
+            WindowOptions(self._clock.now(), max_partitions=options.max_partitions),
             _event_time_options(options),
             {
                 scan.label: self._catalog[scan.stream].options.timestamp_format

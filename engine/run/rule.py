@@ -119,6 +119,11 @@ class Rule:
     def id(self) -> str:
         return self.definition.id
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """What the query noticed in this run beside results; see ``Pipeline.counts``."""
+        return {} if self.parts is None else self.parts.pipeline.counts()
+
     # -- starting and stopping -----------------------------------------------------------------
 
     def prepare(self) -> None:

@@ -149,6 +149,11 @@ class Entrance:
         """Tell whether the rows of a frame have the kinds that the query relies on."""
         return frame.typed and self._layout.verifies(self.scan.columns)
 
+    @property
+    def evicted(self) -> int:
+        """Partitions of analytic functions that were forgotten because there were too many."""
+        return 0 if self.analytic is None else self.analytic.evicted
+
     def texts(self) -> list[str]:
         """Return the Python text that was generated, for people."""
         assert self._query is not None

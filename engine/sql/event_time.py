@@ -37,14 +37,16 @@ class EventTimeOptions:
 class InOrder:
     """What the watermark has let go: frames in the order of time, each of one stream.
 
-    ``lost`` are the rows that came too late and are given up, as dicts.
+    ``late`` are the rows that came too late and are given up, as dicts; ``ahead`` counts those
+    given up because too many wait that are too far in the future.
     """
 
     frames: list[tuple[str, Frame]]
     watermark: int | None
     held: int
     released: int
-    lost: list[dict[str, Any]]
+    late: list[dict[str, Any]]
+    ahead: int
 
 
 class EventTime:
@@ -75,9 +77,8 @@ class EventTime:
     def add(self, label: str, frame: Frame, now: int, errors: list[RowError]) -> InOrder:
         """Take the rows of a stream as they came; those without a time are left out, reported."""
         records, times = self._stamps[label](frame, errors)
-        before = self._marks.late
         released = self._marks.add(label, [(label, record) for record in records], times, now)
-        return self._in_order(released, len(records) - (self._marks.late - before))
+        return self._in_order(released, len(records) - len(released.late) - len(released.ahead))
 
     def tick(self, now: int) -> InOrder:
         """Take the time of the clock: streams may have become idle."""
@@ -106,7 +107,7 @@ class EventTime:
 
     def _in_order(self, released: Released[tuple[str, Record]], held: int) -> InOrder:
         frames: list[tuple[str, Frame]] = []
-        lost: list[dict[str, Any]] = []
+        late: list[dict[str, Any]] = []
         if released.late:
             if self._late == "emit":  # as if they had come just in time
                 assert released.watermark is not None
@@ -114,10 +115,10 @@ class EventTime:
                 frames += self._frames(released.late, times)
                 held += len(released.late)
             else:
-                lost = [self._stamps[label].row(record) for label, record in released.late]
+                late = [self._stamps[label].row(record) for label, record in released.late]
         frames += self._frames(released.rows, released.times)
         count = sum(len(frame) for _, frame in frames)
-        return InOrder(frames, released.watermark, held, count, lost)
+        return InOrder(frames, released.watermark, held, count, late, len(released.ahead))
 
     def _frames(
         self, items: Sequence[tuple[str, Record]], times: Sequence[int]

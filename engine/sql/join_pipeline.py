@@ -50,6 +50,7 @@ class JoinPipeline:
     ) -> None:
         """``retained`` says how many rows of each scan table are kept."""
         self._send_error = options.send_error
+        self._bindings = bindings
         self._is_event_time = is_event_time
         inner = QueryOptions(
             send_nil_field=options.send_nil_field, plain_numbers=options.plain_numbers
@@ -110,7 +111,9 @@ class JoinPipeline:
         if node is not None:
             opened_at = None if is_event_time else window_options.opened_at
             fold: BufferFold[Item] = BufferFold(self._dump, self._load)
-            self._window = build(node, fold, Timing(opened_at, window_options.zone))
+            timing = Timing(opened_at, window_options.zone)
+            most_open = window_options.max_partitions
+            self._window = build(node, fold, timing, most_open=most_open)
 
     # -- the pipeline --------------------------------------------------------------------------
 
@@ -159,10 +162,11 @@ class JoinPipeline:
             None if entrance is None else entrance.snapshot() for entrance in self._entrances
         ]
         window = None if self._window is None else self._window.snapshot()
-        return [entrances, tables, window]
+        return [self._bindings.snapshot(), entrances, tables, window]
 
     def restore(self, value: Any) -> None:
-        entrances, tables, window = value
+        bindings, entrances, tables, window = value
+        self._bindings.restore(bindings)
         for entrance, saved in zip(self._entrances, entrances, strict=True):
             if entrance is not None:
                 entrance.restore(saved)
@@ -170,6 +174,10 @@ class JoinPipeline:
             self._tables[index].extend(self._savers[index].load(record) for record in rows)
         if self._window is not None:
             self._window.restore(window)
+
+    def counts(self) -> dict[str, int]:
+        evicted = sum(entrance.evicted for entrance in self._entrances if entrance is not None)
+        return {"evicted": evicted + getattr(self._window, "evicted", 0)}
 
     def texts(self) -> list[str]:
         entrances = [entrance for entrance in self._entrances if entrance is not None]

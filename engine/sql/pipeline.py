@@ -34,6 +34,10 @@ class Pipeline(Protocol):
     def restore(self, value: Any) -> None:
         """Go on from a snapshot of a pipeline of the same query."""
 
+    def counts(self) -> dict[str, int]:
+        """Return what was noticed beside results: rows "late" and too far "ahead", streams that
+        became "idle", partitions "evicted"; only those that can happen."""
+
     def texts(self) -> list[str]:
         """Return the Python text that was generated, for people."""
 
@@ -66,11 +70,17 @@ class RowPipeline:
         return None
 
     def snapshot(self) -> Any:
-        return None if self._analytic is None else self._analytic.snapshot()
+        analytic = None if self._analytic is None else self._analytic.snapshot()
+        return [self.query.bindings.snapshot(), analytic]
 
     def restore(self, value: Any) -> None:
+        bindings, analytic = value
+        self.query.bindings.restore(bindings)
         if self._analytic is not None:
-            self._analytic.restore(value)
+            self._analytic.restore(analytic)
+
+    def counts(self) -> dict[str, int]:
+        return {} if self._analytic is None else {"evicted": self._analytic.evicted}
 
     def texts(self) -> list[str]:
         analytic = [] if self._analytic is None else self._analytic.texts()
@@ -95,8 +105,8 @@ class EventTimePipeline:
             errors,
             surplus=in_order.released,
             absorbed=in_order.held,
-            dropped={"late": len(in_order.lost)} if in_order.lost else {},
-            late=in_order.lost,
+            dropped=_counted(late=len(in_order.late), ahead=in_order.ahead),
+            late=in_order.late,
         )
         return combined([own, *results])
 
@@ -116,6 +126,9 @@ class EventTimePipeline:
         self._event_time.restore(event_time)
         self._inner.restore(inner)
 
+    def counts(self) -> dict[str, int]:
+        return {**self._event_time.counts, **self._inner.counts()}
+
     def texts(self) -> list[str]:
         return self._inner.texts()
 
@@ -124,6 +137,10 @@ class EventTimePipeline:
         if in_order.watermark is not None:
             results.append(await self._inner.tick(in_order.watermark))
         return results
+
+
+def _counted(**counts: int) -> dict[str, int]:
+    return {reason: count for reason, count in counts.items() if count}
 
 
 def combined(results: Sequence[Result]) -> Result:

@@ -124,7 +124,7 @@ class Query:
             plan, plan.condition, with_metadata=options.send_meta_to_sink
         )
         self._forwards = forwards_payloads
-        self._bindings = bind if isinstance(bind, Bindings) else Bindings(bind)
+        self.bindings = bind if isinstance(bind, Bindings) else Bindings(bind)
         self._surplus: list[int] = []
         self._emits_nothing = self._stage.parts is None and plan.root.limit == 0
         self._variants: dict[tuple[bool, bool], _Variant] = {}
@@ -188,7 +188,7 @@ class Query:
             is_declared=all(scan.declared for scan in self._scans),
             forwards_payloads=forwards,
         )
-        names = self._bindings.names
+        names = self.bindings.names
         careful = compiler.one()
         fail = _reporting(self._options.send_error)
         one = careful.define("one", fail=fail, surplus=self._surplus, **names(careful))
@@ -255,6 +255,15 @@ class Bindings:
         self._bind = bind
         self.remembered = remembered
         self._bound: dict[int, tuple[Callable[..., Any], Any]] = {}
+
+    def snapshot(self) -> Any:
+        """Return the states of the query's own call sites, as a value."""
+        return {name: state.snapshot() for name, state in self.remembered.items()}
+
+    def restore(self, value: Any) -> None:
+        """Go on from a snapshot."""
+        for name, state in self.remembered.items():
+            state.restore(value[name])
 
     def names(self, program: Program) -> dict[str, Any]:
         names = dict(self.remembered)

@@ -45,6 +45,7 @@ class WindowPipeline:
         is_event_time: bool,
     ) -> None:
         self._send_error = options.send_error
+        self._bindings = bindings
         self._is_event_time = is_event_time
         inner = QueryOptions(
             send_nil_field=options.send_nil_field,
@@ -88,7 +89,9 @@ class WindowPipeline:
         self._finish = Finish(plan, make, inner, bindings.remembered)
         opened_at = None if is_event_time else window_options.opened_at
         timing = Timing(opened_at, window_options.zone)
-        self._window: WindowOperator[Any, Record] = build(node, fold, timing)
+        self._window: WindowOperator[Any, Record] = build(
+            node, fold, timing, most_open=window_options.max_partitions
+        )
         self._empty = entrance.records.nothing(entrance.keeper.empty())
 
     async def push(self, stream: str, frame: Frame, now: int) -> Result:
@@ -122,12 +125,17 @@ class WindowPipeline:
         return None if self._is_event_time else self._window.next_deadline()
 
     def snapshot(self) -> Any:
-        return [self._entrance.snapshot(), self._window.snapshot()]
+        return [self._bindings.snapshot(), self._entrance.snapshot(), self._window.snapshot()]
 
     def restore(self, value: Any) -> None:
-        entrance, window = value
+        bindings, entrance, window = value
+        self._bindings.restore(bindings)
         self._entrance.restore(entrance)
         self._window.restore(window)
+
+    def counts(self) -> dict[str, int]:
+        evicted = self._entrance.evicted + getattr(self._window, "evicted", 0)
+        return {"evicted": evicted}
 
     def texts(self) -> list[str]:
         groups = [] if self._grouping is None else [self._grouping.code.text]
