@@ -82,7 +82,14 @@ class Entrance:
         self._make = make
         self._plan = plan
         self._several = len(plan.scans) > 1
-        analytic = AnalyticStage(plan, scan.label, make, functions, max_partitions=max_partitions)
+        analytic = AnalyticStage(
+            plan,
+            scan.label,
+            make,
+            functions,
+            max_partitions=max_partitions,
+            with_time=with_time,
+        )
         self.analytic = analytic if analytic.is_needed else None
         supplied = [
             node

@@ -9,7 +9,7 @@ from engine.errors import RowError
 from engine.layout import Frame
 from engine.ops.analytic import MAX_PARTITIONS, Partitions
 from engine.sql.ast import Supplied
-from engine.sql.code import supplied_name
+from engine.sql.code import TIME_OF_ROW, supplied_name
 from engine.sql.finish import MakeQuery, later_needs
 from engine.sql.functions import FunctionRegistry
 from engine.sql.plan import Analytic, AnalyticCall, Plan, Scan
@@ -28,14 +28,18 @@ class AnalyticStage:
         functions: FunctionRegistry,
         *,
         max_partitions: int = MAX_PARTITIONS,
+        with_time: bool = False,
     ) -> None:
-        """``stream`` is the label of the stream; more partitions than that are forgotten."""
+        """``stream`` is the label of the stream; more partitions than that are forgotten.
+
+        ``with_time`` hands the time of each row on, even if no expression reads it.
+        """
         analytic = plan.find(Analytic)
         calls = analytic.calls if analytic is not None else ()
         own = [number for number, call in enumerate(calls) if call.stream == stream]
         needs = later_needs(plan, before=(Scan,))
         metadata = [key for key in needs.metadata if key[0] in ("", stream)]
-        outside = [node for node in needs.supplied if node.place == "time"]
+        outside = [TIME_OF_ROW] if with_time or needs.supplied_by("time") else []
         self._levels: list[_Level] = []
         self._numbers = frozenset(own)
         done: list[int] = []
