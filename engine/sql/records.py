@@ -27,12 +27,15 @@ class Records:
         self.metadata = tuple(metadata)
         self.supplied = tuple(supplied)
         self._parts: list[Part] = []
+        self._places: dict[str, int] = {}
 
     def add(self, part: Part) -> int:
         """Let records hold a part; returns its place, the known one if they do already."""
-        if part not in self._parts:
+        known = repr(part)  # the literals 1, 1.0 and true are equal, but differ
+        if known not in self._places:
+            self._places[known] = 1 + len(self.metadata) + len(self.supplied) + len(self._parts)
             self._parts.append(part)
-        return 1 + len(self.metadata) + len(self.supplied) + self._parts.index(part)
+        return self._places[known]
 
     def place(self, node: Supplied) -> int:
         """Return where records hold a value of an earlier stage."""
