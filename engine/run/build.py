@@ -154,8 +154,10 @@ class Builder:
         if restored.pipeline is not None:
             parts.pipeline.restore(restored.pipeline)
         for source in parts.inputs:
-            if source.label in restored.sources:
-                source.reader.begin_at(restored.sources[source.label])
+            if source.label in restored.positions:
+                source.reader.begin_at(restored.positions[source.label])
+            if options.qos > 1:
+                source.reader.recognise(restored.known.get(source.label, ()))
         parts.plugins = state
         parts.covers = options.qos > 1 or not self._forgets_rows(plan)
         parts.checkpoints = Checkpoints(
@@ -166,6 +168,8 @@ class Builder:
             self._clock,
             query,
             rule.checkpoint_failed,
+            window=min((w for s in parts.inputs if (w := s.reader.window)), default=None),
+            known=restored.known if options.qos > 1 else None,
         )
 
     def _forgets_rows(self, plan: Plan) -> bool:

@@ -9,8 +9,8 @@ sources give again what came after it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import anyio
@@ -20,6 +20,7 @@ from anyio.abc import TaskGroup
 from engine.clock import Clock
 from engine.errors import EngineError
 from engine.run.receipt import Receipt
+from engine.run.source import Arrival
 from engine.state.checkpoint import write_checkpoint
 from engine.state.codec import CODEC
 from engine.state.scope import RuleState, StateSnapshot
@@ -31,10 +32,14 @@ PIPELINE = "pipeline"
 """The part of a checkpoint with the state of the operators."""
 SOURCES = "sources"
 """The part with how far the sources have been read."""
-_SOON = 100
-"""Milliseconds after which a rule that has nothing to do saves what sources wait for."""
+_IDLE = 1_000
+"""Milliseconds without rows after which a rule saves what its sources wait for."""
+_CLOSEST = 50
+"""Milliseconds between two checkpoints that are taken because sources get nothing more."""
 _MANY = 20_000
-"""Rows that sources may wait for before a checkpoint is taken ahead of its time."""
+"""Rows for which sources may wait before a checkpoint is taken ahead of its time."""
+_KNOWN = 65_536
+"""Messages of a source that are known when they come again."""
 
 
 @dataclass(slots=True)
@@ -42,15 +47,18 @@ class Epoch:
     """What happened between two checkpoints: batches taken, results that sinks have to confirm."""
 
     covered: list[Receipt] = field(default_factory=list)
+    identities: dict[str, list[int]] = field(default_factory=dict)
     rows: int = 0
     unconfirmed: int = 0
     settled: anyio.Event = field(default_factory=anyio.Event)
     is_over: bool = False
 
-    def cover(self, receipt: Receipt, rows: int) -> None:
+    def cover(self, arrival: Arrival, *, identities: bool) -> None:
         """Note a batch whose rows the state has now."""
-        self.covered.append(receipt)
-        self.rows += rows
+        self.covered.append(arrival.receipt)
+        self.rows += len(arrival)
+        if identities and arrival.identities is not None:
+            self.identities.setdefault(arrival.stream, []).extend(arrival.identities())
 
     def result(self) -> Receipt:
         """Return the receipt of results that sinks get now."""
@@ -75,8 +83,11 @@ class Snapshot:
 
     plugins: StateSnapshot
     pipeline: Any
-    sources: Mapping[str, Any]
+    positions: Mapping[str, Any]
+    """By input, where its source goes on."""
     at: int
+    known: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """By input, the identities of messages that are in here and may come again."""
 
 
 class Checkpoints:
@@ -91,8 +102,18 @@ class Checkpoints:
         clock: Clock,
         fingerprint: str,
         failed: Callable[[str], None],
+        *,
+        window: int | None,
+        known: Mapping[str, Sequence[int]] | None,
     ) -> None:
-        """``interval`` is in milliseconds; ``failed`` hears why a checkpoint couldn't be saved."""
+        """``interval`` is in milliseconds; ``failed`` hears why a checkpoint couldn't be saved.
+
+        ``window`` is how many rows sources give before they wait for a checkpoint (None: any
+        number). ``known`` are the identities of messages in the last checkpoint by source; None:
+        messages that come again are taken again.
+        """
+        self._many = _MANY if window is None else max(1, min(_MANY, window // 2))
+        self._known = None if known is None else {name: list(ids) for name, ids in known.items()}
         self._rule_id = rule_id
         self._store = store
         self._state = state
@@ -110,9 +131,9 @@ class Checkpoints:
 
     # -- what the rule does --------------------------------------------------------------------
 
-    def cover(self, receipt: Receipt, rows: int) -> None:
+    def cover(self, arrival: Arrival) -> None:
         """Note a batch that has been processed; its source hears of it after a checkpoint."""
-        self._epoch.cover(receipt, rows)
+        self._epoch.cover(arrival, identities=self._known is not None)
 
     def result(self) -> Receipt:
         """Return the receipt for results of the batches noted last."""
@@ -125,17 +146,23 @@ class Checkpoints:
         """
         if self._is_busy:
             return None
-        if self._epoch.rows >= _MANY:
-            return self._clock.now()
         due = self._last + self._interval
+        if self._epoch.rows >= self._many:
+            return min(due, self._last + _CLOSEST)
         if self._epoch.covered:
-            due = min(due, max(self._last, self._clock.now()) + _SOON)
+            return min(due, self._clock.now() + _IDLE)
         return due
 
     def take(self, snapshot: Snapshot, tasks: TaskGroup) -> None:
         """Begin a checkpoint; the rule goes on while it is being completed."""
         epoch, self._epoch = self._epoch, Epoch()
         epoch.end()
+        for name, identities in epoch.identities.items():
+            # acknowledgements of earlier checkpoints may not have reached the other side
+            known = (self._known or {}).setdefault(name, [])
+            known += identities
+            del known[: -max(_KNOWN, len(identities))]
+        snapshot = replace(snapshot, known={n: list(ids) for n, ids in (self._known or {}).items()})
         self._last = snapshot.at
         self._is_busy = True
         self._done = anyio.Event()
@@ -175,7 +202,7 @@ class Checkpoints:
     def _write(self, snapshot: Snapshot, number: int) -> None:
         others: dict[str, bytes | None] = {
             PIPELINE: CODEC.encode(snapshot.pipeline),
-            SOURCES: CODEC.encode(dict(snapshot.sources)),
+            SOURCES: CODEC.encode([dict(snapshot.positions), dict(snapshot.known)]),
         }
         meta = {"query": self._fingerprint}
         write_checkpoint(
@@ -189,18 +216,16 @@ class Restored:
 
     pipeline: Any = None
     """The state of the operators, None if there is none that fits the query."""
-    sources: Mapping[str, Any] = field(default_factory=dict)
+    positions: Mapping[str, Any] = field(default_factory=dict)
+    known: Mapping[str, Sequence[int]] = field(default_factory=dict)
     message: str = ""
     """Why some of it couldn't be used."""
 
 
-def restore(
-    rule_id: str, store: CheckpointStore, state: RuleState, fingerprint: str
-) -> Restored:
+def restore(rule_id: str, store: CheckpointStore, state: RuleState, fingerprint: str) -> Restored:
     """Bring back the plugin state of a rule; return the rest of its newest sound checkpoint.
 
-    The state of a query that has changed is left out, and so are positions in its sources: nothing
-    is put where it doesn't belong.
+    The state of a query that has changed is left out: nothing is put where it doesn't belong.
 
     Raises:
         StoreFailed: the file can't be read.
@@ -212,11 +237,12 @@ def restore(
         state.clear()
         return Restored(message="; ".join(messages))
     state.restore(found.parts, found.number)
-    sources = CODEC.decode(found.parts[SOURCES])
+    positions, known = CODEC.decode(found.parts[SOURCES])
     if found.meta.get("query") != fingerprint:
         messages.append(
             "the query has changed since the last checkpoint, so its windows and analytic "
             "functions begin anew"
         )
-        return Restored(None, sources, "; ".join(messages))
-    return Restored(CODEC.decode(found.parts[PIPELINE]), sources, "; ".join(messages))
+        return Restored(None, positions, known, "; ".join(messages))
+    pipeline = CODEC.decode(found.parts[PIPELINE])
+    return Restored(pipeline, positions, known, "; ".join(messages))

@@ -278,9 +278,7 @@ class Rule:
         if not self._open_streams and self._reading is not None:
             self._reading.cancel()  # tables have nobody left to read them
 
-    async def _compute(
-        self, parts: RuleParts, tasks: TaskGroup, timers: anyio.CancelScope
-    ) -> None:
+    async def _compute(self, parts: RuleParts, tasks: TaskGroup, timers: anyio.CancelScope) -> None:
         """Take batches from the queue, run the query, hand the results to every sink."""
         pipeline, checkpoints = parts.pipeline, parts.checkpoints
         self._set_alarm(parts)
@@ -364,7 +362,7 @@ class Rule:
             self._positions[arrival.stream] = arrival.position
         if parts.covers:
             if arrival is not None:
-                checkpoints.cover(own, len(arrival))
+                checkpoints.cover(arrival)
             return checkpoints.result() if has_results else Receipt(None, 1)
         if not has_results:
             return own

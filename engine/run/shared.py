@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -54,6 +54,13 @@ class SharedSource:
 
     def begin_at(self, position: Mapping[str, Any]) -> None:
         """A source of several rules goes on where it is, whatever one of them remembers."""
+
+    @property
+    def window(self) -> int | None:
+        return self.runner.window
+
+    def recognise(self, identities: Sequence[int]) -> None:
+        """What one of several rules has taken, others may not have."""
 
     async def close(self) -> None:
         """Others may still read; the last to leave closes the source."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -35,6 +36,8 @@ class Arrival:
     """The label of its stream in the query."""
     position: Mapping[str, Any] | None = None
     """Where the source goes on after this batch, if it can; see ``RewindableSource``."""
+    identities: Callable[[], Sequence[int]] | None = None
+    """By what the source knows the messages when they come again; see ``RecognisingSource``."""
 
     def __len__(self) -> int:
         return len(self.frame) + len(self.failures)
@@ -68,8 +71,15 @@ class StreamReader(Protocol):
     def detach(self, subscriber: Subscriber) -> None:
         """Forget a rule."""
 
+    @property
+    def window(self) -> int | None:
+        """How many messages may be unacknowledged before no more come; None: any number."""
+
     def begin_at(self, position: Mapping[str, Any]) -> None:
         """Begin where a batch that this source gave before has ended, if it can."""
+
+    def recognise(self, identities: Sequence[int]) -> None:
+        """Pass over messages that have been taken before, if the source can tell."""
 
     async def run(self, opened: Callable[[], None], closed: anyio.Event) -> None:
         """Read for a rule until the source ends or the rule's queue is ``closed``."""
@@ -110,6 +120,29 @@ class SourceRunner:
         """Begin where a batch that this source gave before has ended, if it can."""
         if self._ask_position is not None:
             self._position = position
+
+    @property
+    def window(self) -> int | None:
+        """How many messages may be unacknowledged before no more come; None: any number."""
+        with self._used():
+            found: int | None = getattr(self._source, "window", None)
+        return found
+
+    def recognise(self, identities: Sequence[int]) -> None:
+        """Pass over messages that have been taken before, if the source can tell."""
+        recognise = getattr(self._source, "recognise", None)
+        if recognise is not None:
+            with self._used():
+                recognise(identities)
+
+    @contextmanager
+    def _used(self) -> Iterator[None]:
+        """Let an instance that all rules share see the configuration of this use."""
+        token = CURRENT_USE.set(self._use)
+        try:
+            yield
+        finally:
+            CURRENT_USE.reset(token)
 
     def attach(self, subscriber: Subscriber) -> None:
         """Let a rule read, after it has put its needs into the layout."""
@@ -178,4 +211,6 @@ class SourceRunner:
         subscribers = list(self._subscribers)
         receipt = Receipt(batch.acknowledge, len(subscribers))
         for subscriber in subscribers:
-            await subscriber.receive(Arrival(frame, failures, receipt, position=position))
+            await subscriber.receive(
+                Arrival(frame, failures, receipt, position=position, identities=batch.identities)
+            )
