@@ -124,13 +124,23 @@ class Batch:
     never both. ``received_at`` is the time of arrival in epoch milliseconds (0: the engine stamps
     it). ``acknowledge``, when given by a source, is called exactly once, after every rule that saw
     the batch is done with it; a source that gets no call must expect to deliver the batch again.
+    ``identities``, when given, returns a number for each message by which the source will know it
+    when it is delivered again; see ``engine.api.RecognisingSource``.
 
     For a sink ``meta`` holds the properties that the action computes for each message (an MQTT
     topic, say), and ``sizes``, where rows form lists that were emitted together, the length of each
     list; None means that each row stands alone.
     """
 
-    __slots__ = ("acknowledge", "meta", "payloads", "received_at", "rows", "sizes")
+    __slots__ = (
+        "acknowledge",
+        "identities",
+        "meta",
+        "payloads",
+        "received_at",
+        "rows",
+        "sizes",
+    )
 
     def __init__(
         self,
@@ -140,6 +150,7 @@ class Batch:
         meta: Metadata | None = None,
         received_at: int = 0,
         acknowledge: Callable[[], None] | None = None,
+        identities: Callable[[], Sequence[int]] | None = None,
         sizes: Sequence[int] | None = None,
     ) -> None:
         if (rows is None) == (payloads is None):
@@ -149,6 +160,7 @@ class Batch:
         self.meta: Metadata = meta if meta is not None else SameMetadata(len(self))
         self.received_at = received_at
         self.acknowledge = acknowledge
+        self.identities = identities
         self.sizes = sizes
 
     def __len__(self) -> int:

@@ -34,6 +34,7 @@ from engine.run.rule import ResultLimit, Rule
 from engine.run.shared import SharedSource
 from engine.run.source import SourceRunner, StreamReader
 from engine.sql.ast import CreateStream, Select
+from engine.state.store import CheckpointStore
 
 F = TypeVar("F", bound=Callable[..., Any])
 RuleLike = RuleDef | Mapping[str, Any] | str | Path
@@ -76,6 +77,7 @@ class Engine:
         self._tasks: TaskGroup | None = None
         self._builder: Builder | None = None
         self._bus: MemoryBus | None = None
+        self._checkpoints: CheckpointStore | None = None
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -111,12 +113,16 @@ class Engine:
                 properties=self._properties,
                 resources=resources,
                 shared=self,
+                checkpoints=self.checkpoints,
             )
             async with resources.use(BUS, memory_bus) as self._bus:
                 self._ready.set()
                 await self._leaving.wait()
             self._tasks.cancel_scope.cancel()
         self._tasks = self._builder = self._bus = None
+        if self._checkpoints is not None:
+            self._checkpoints.close()
+            self._checkpoints = None
 
     async def stop_all(self, *, drain: float | None = None) -> None:
         """Stop every rule, all at the same time; ``drain`` overrides the engine's."""
@@ -289,8 +295,8 @@ class Engine:
     async def delete(self, rule_id: str) -> None:
         """Stop a rule and forget it, with its state."""
         await self.stop(rule_id)
-        del self.rules[rule_id]
-        self._running()[1].forget_state(rule_id)
+        options = self.rules.pop(rule_id).definition.options
+        self._running()[1].forget_state(rule_id, is_durable=options.qos > 0)
 
     async def query(
         self, sql: str, *, options: RuleOptions | None = None, buffer: int = 1024
@@ -344,6 +350,21 @@ class Engine:
         assert self._bus is not None
         batch = Batch(values, meta=SameMetadata(len(values), {"topic": topic, **meta}))
         return await self._bus.publish(topic, batch)
+
+    def checkpoints(self) -> CheckpointStore:
+        """Return the file with the checkpoints of all rules, opened when first needed.
+
+        Raises:
+            StoreFailed: it can't be opened.
+        """
+        if self._checkpoints is None:
+            self._checkpoints = CheckpointStore(self.data_path / "checkpoints.db")
+        return self._checkpoints
+
+    @property
+    def data_path(self) -> Path:
+        """The folder with what must outlive the process."""
+        return self.root / "data"
 
     # -- for the builder -----------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ LAYERS = [
         "engine.clock",
         "engine.batch",
         "engine.state",
+        "engine.config.fields",
     ),
     ("engine.config",),
     ("engine.api",),

@@ -119,6 +119,17 @@ class Arrivals:
         return [word for word in self._words if word]
 
     @property
+    def all_words(self) -> list[int]:
+        """The acknowledgement owed for each message, 0 for QoS 0; empty if there is none at all."""
+        if self._words:
+            self._pad()
+        return self._words
+
+    def flags(self, run: int) -> int:
+        """Return the low four bits of the fixed header of one of ``runs``."""
+        return self._flags[run] & 0b1111
+
+    @property
     def runs(self) -> list[tuple[int, int, str]]:
         """Neighbours of one topic: first index, index after the last, topic."""
         return [(*span, name) for span, name in zip(self._bounds(), self._names, strict=True)]

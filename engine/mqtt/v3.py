@@ -59,6 +59,8 @@ async def connect(
     return connection
 
 
+_MAYBE_REPEATED = 0b1000
+
 class _Tap(asyncio.Queue[aiomqtt.Message]):
     """Hands on what aiomqtt would queue; used as a queue, it stays empty."""
 
@@ -266,7 +268,8 @@ class V3Connection(Connection):
             word = PUBACK | message.mid
         if not self._arrivals and not self._is_turn:
             self._loop.call_soon(self._flush)
-        flags = message.qos << 1 | message.retain
+        # the library doesn't tell whether the broker repeats a message, so it may
+        flags = _MAYBE_REPEATED | message.qos << 1 | message.retain
         self._arrivals.add(flags, str(message.topic), message.payload, word)
 
     def _flush(self) -> None:

@@ -16,6 +16,7 @@ from engine.config.rule import ActionDef, RuleDef, RuleOptions
 from engine.errors import ConfigError, PluginError, Position, SqlError
 from engine.layout import Layout
 from engine.registry import Plugin, PluginKind, PluginRegistry
+from engine.run.checkpoints import Checkpoints, restore
 from engine.run.context import PluginContext
 from engine.run.properties import Properties, SinkOptions
 from engine.run.resources import ResourcePool
@@ -24,20 +25,21 @@ from engine.run.sink import SinkRunner
 from engine.run.source import SourceRunner, StreamReader
 from engine.sql.assemble import PipelineOptions, assemble
 from engine.sql.code import CallSite
-from engine.sql.compile import QueryOptions
+from engine.sql.compile import QueryOptions, has_state
 from engine.sql.emissions import WindowOptions
 from engine.sql.event_time import EventTimeOptions
+from engine.sql.fingerprint import fingerprint
 from engine.sql.functions import FunctionRegistry
 from engine.sql.pipeline import Pipeline
 from engine.sql.plan import Plan, Scan
 from engine.state.scope import RuleState
+from engine.state.store import CheckpointStore
 
 logger = logging.getLogger(__name__)
 
 _IDLE_OPTIONS = frozenset(
     {
         "expect_every",
-        "checkpoint_interval",
         "enable_save_state_before_stop",
         "cron",
         "duration",
@@ -70,7 +72,10 @@ class Builder:
         properties: Properties,
         resources: ResourcePool,
         shared: SharedStreams,
+        checkpoints: Callable[[], CheckpointStore],
     ) -> None:
+        """``checkpoints`` opens the file of checkpoints, when a rule first needs it."""
+        self._checkpoints = checkpoints
         self._root = root
         self._clock = clock
         self._catalog = catalog
@@ -81,9 +86,11 @@ class Builder:
         self._shared = shared
         self._states: dict[str, RuleState] = {}
 
-    def forget_state(self, rule_id: str) -> None:
-        """Drop what the plugins of a deleted rule remember."""
+    def forget_state(self, rule_id: str, *, is_durable: bool) -> None:
+        """Drop what a deleted rule remembers, ``is_durable`` also in its checkpoints."""
         self._states.pop(rule_id, None)
+        if is_durable:
+            self._checkpoints().delete(rule_id)
 
     # -- planning ------------------------------------------------------------------------------
 
@@ -129,7 +136,45 @@ class Builder:
         inputs = [self._input(rule, scan) for scan in plan.scans if scan.role != "lookup"]
         sinks = [self._sink(rule, action) for action in definition.actions]
         sinks += [self._extra_sink(rule, sink, index) for index, sink in enumerate(extra_sinks)]
-        return RuleParts(self._pipeline(rule, plan, inputs, sinks), inputs, sinks)
+        parts = RuleParts(self._pipeline(rule, plan, inputs, sinks), inputs, sinks)
+        if definition.options.qos and not definition.temp:
+            self._resume(rule, plan, parts)
+        return parts
+
+    def _resume(self, rule: Rule, plan: Plan, parts: RuleParts) -> None:
+        """Let a rule go on from its last checkpoint, and take further ones."""
+        options = rule.definition.options
+        store = self._checkpoints()
+        state = self._states.setdefault(rule.id, RuleState())
+        query = fingerprint(plan)
+        restored = restore(rule.id, store, state, query)
+        if restored.message:
+            logger.warning("rule=%s %s", rule.id, restored.message)
+            rule.metrics.last_error = restored.message
+        if restored.pipeline is not None:
+            parts.pipeline.restore(restored.pipeline)
+        for source in parts.inputs:
+            if source.label in restored.positions:
+                source.reader.begin_at(restored.positions[source.label])
+            if options.qos > 1:
+                source.reader.recognise(restored.known.get(source.label, ()))
+        parts.plugins = state
+        parts.covers = options.qos > 1 or not self._forgets_rows(plan)
+        parts.checkpoints = Checkpoints(
+            rule.id,
+            store,
+            state,
+            int(options.checkpoint_interval * 1000),
+            self._clock,
+            query,
+            rule.checkpoint_failed,
+            window=min((w for s in parts.inputs if (w := s.reader.window)), default=None),
+            known=restored.known if options.qos > 1 else None,
+        )
+
+    def _forgets_rows(self, plan: Plan) -> bool:
+        """Tell whether nothing of a row is kept once its results are made."""
+        return plan.is_rowwise and not has_state(plan, self._functions)
 
     def _timestamps(self, definition: RuleDef) -> dict[str, str]:
         """Return the columns that rows have their time in, for a rule in event time.
@@ -299,8 +344,6 @@ def _warn_of_idle_options(definition: RuleDef) -> None:
     ]
     if given:
         logger.warning("rule=%s options without effect yet: %s", definition.id, ", ".join(given))
-    if definition.options.qos > 0:
-        logger.warning("rule=%s qos: state is not kept over a restart yet", definition.id)
 
 
 def _bind_use(plugin: Plugin, instance: Any, config: Config, ctx: Context) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
@@ -14,6 +15,7 @@ from engine.clock import Clock
 from engine.config.rule import RuleDef
 from engine.errors import EngineError
 from engine.run.alarm import Alarm
+from engine.run.checkpoints import Checkpoints, Snapshot
 from engine.run.flow import Flow, FlowClosed, Overflow
 from engine.run.metrics import RuleMetrics
 from engine.run.receipt import Receipt
@@ -23,6 +25,7 @@ from engine.run.status import RuleState, RuleStatus
 from engine.run.ticket import Ticket
 from engine.sql.pipeline import Pipeline
 from engine.sql.query import Result
+from engine.state.scope import RuleState as PluginState
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +37,12 @@ class RuleParts:
     pipeline: Pipeline
     inputs: list[RuleInput]
     sinks: list[SinkRunner]
+    checkpoints: Checkpoints | None = None
+    """None: nothing is remembered over a restart."""
+    plugins: PluginState | None = None
+    """The state of the rule's plugins, where there are checkpoints."""
+    covers: bool = False
+    """Batches are done with when a checkpoint has them, not when the sinks have the results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +121,7 @@ class Rule:
         self._reading: anyio.CancelScope | None = None
         self._unopened = 0
         self._open_streams: set[str] = set()
+        self._positions: dict[str, Mapping[str, Any]] = {}
         self._flow: Flow[Arrival | Tick] = self._new_flow()
         self._alarm = Alarm(clock, self._ring)
 
@@ -215,6 +225,10 @@ class Rule:
                     await self._run_parts(tasks, self.parts)
         except Exception as error:
             return error
+        finally:
+            # not before: what the sinks have confirmed is acknowledged through the sources
+            for source in self.parts.inputs:
+                await source.reader.close()
         return None
 
     async def _run_parts(self, tasks: TaskGroup, parts: RuleParts) -> None:
@@ -226,7 +240,7 @@ class Rule:
             self._alarm = Alarm(self._clock, self._ring)
             timers.start_soon(self._alarm.run, name=f"rule[{self.id}].alarm")
             tasks.start_soon(
-                self._compute, parts, timers.cancel_scope, name=f"rule[{self.id}].query"
+                self._compute, parts, tasks, timers.cancel_scope, name=f"rule[{self.id}].query"
             )
             await self._read(parts)
 
@@ -264,10 +278,10 @@ class Rule:
         if not self._open_streams and self._reading is not None:
             self._reading.cancel()  # tables have nobody left to read them
 
-    async def _compute(self, parts: RuleParts, timers: anyio.CancelScope) -> None:
+    async def _compute(self, parts: RuleParts, tasks: TaskGroup, timers: anyio.CancelScope) -> None:
         """Take batches from the queue, run the query, hand the results to every sink."""
-        pipeline = parts.pipeline
-        self._alarm.set(pipeline.next_deadline())
+        pipeline, checkpoints = parts.pipeline, parts.checkpoints
+        self._set_alarm(parts)
         try:
             while True:
                 item = await self._flow.get()
@@ -276,13 +290,37 @@ class Rule:
                     await self._deliver(parts, self._counted(result), None)
                 else:
                     await self._process(parts, item)
-                self._alarm.set(pipeline.next_deadline())
+                if checkpoints is not None:
+                    due = checkpoints.next_due()
+                    if due is not None and due <= self._clock.now():
+                        checkpoints.take(self._snapshot(parts), tasks)
+                self._set_alarm(parts)
         except FlowClosed:
-            return
+            if checkpoints is not None:
+                await checkpoints.completed()
+                checkpoints.take(self._snapshot(parts), tasks)
+                await checkpoints.completed()
         finally:
             timers.cancel()
             for sink in parts.sinks:
                 sink.flow.close()
+
+    def _set_alarm(self, parts: RuleParts) -> None:
+        """Be woken when the pipeline or the next checkpoint is due."""
+        times = [parts.pipeline.next_deadline()]
+        if parts.checkpoints is not None:
+            times.append(parts.checkpoints.next_due())
+        self._alarm.set(min((time for time in times if time is not None), default=None))
+
+    def _snapshot(self, parts: RuleParts) -> Snapshot:
+        """Return all that the rule remembers now, and how far its sources have been read."""
+        assert parts.plugins is not None
+        return Snapshot(
+            parts.plugins.snapshot(),
+            parts.pipeline.snapshot(),
+            dict(self._positions),
+            self._clock.now(),
+        )
 
     async def _process(self, parts: RuleParts, arrival: Arrival) -> None:
         frame = arrival.frame
@@ -303,13 +341,38 @@ class Rule:
             counted -= len(result.errors) + (0 if arrival is None else len(arrival.failures))
         if self._limit is not None:
             counted = self._cut(result, self._limit, counted)
-        receipt = Receipt(None, 1) if arrival is None else arrival.receipt
-        if not len(result) and not result.sizes:
+        has_results = bool(len(result) or result.sizes)
+        receipt = self._receipt_of(parts, arrival, has_results=has_results)
+        if not has_results:
             receipt.done()
             return
         ticket = Ticket(counted, len(parts.sinks), self.metrics, receipt, self._note_error)
         for sink in parts.sinks:
             await sink.flow.put(Outgoing(result.rows, result.payloads, ticket, result.sizes))
+
+    def _receipt_of(
+        self, parts: RuleParts, arrival: Arrival | None, *, has_results: bool
+    ) -> Receipt:
+        """Return what the sinks confirm when they have the results of a batch."""
+        own = Receipt(None, 1) if arrival is None else arrival.receipt
+        checkpoints = parts.checkpoints
+        if checkpoints is None:
+            return own
+        if arrival is not None and arrival.position is not None:
+            self._positions[arrival.stream] = arrival.position
+        if parts.covers:
+            if arrival is not None:
+                checkpoints.cover(arrival)
+            return checkpoints.result() if has_results else Receipt(None, 1)
+        if not has_results:
+            return own
+        confirmed = checkpoints.result()
+
+        def both() -> None:
+            own.done()
+            confirmed.done()
+
+        return Receipt(both, 1)
 
     def _cut(self, result: Result, limit: ResultLimit, counted: int) -> int:
         """Keep the results that the limit allows; returns how many of ``counted`` are left."""
@@ -342,6 +405,10 @@ class Rule:
             rows -= count
         metrics.filtered += rows + result.surplus - result.absorbed - passed - failed
         return result
+
+    def checkpoint_failed(self, message: str) -> None:
+        """Note why a checkpoint could not be saved; the rule goes on without it."""
+        self._note_error("checkpoint", message)
 
     def _ring(self, when: int) -> None:
         self._flow.put_anyway(Tick(when))

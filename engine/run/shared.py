@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
@@ -51,6 +52,19 @@ class SharedSource:
             self._on_idle(self)
             self._scope.cancel()
 
+    def begin_at(self, position: Mapping[str, Any]) -> None:
+        """A source of several rules goes on where it is, whatever one of them remembers."""
+
+    @property
+    def window(self) -> int | None:
+        return self.runner.window
+
+    def recognise(self, identities: Sequence[int]) -> None:
+        """What one of several rules has taken, others may not have."""
+
+    async def close(self) -> None:
+        """Others may still read; the last to leave closes the source."""
+
     async def run(self, opened: Callable[[], None], closed: anyio.Event) -> None:
         await self._opened.wait()
         opened()
@@ -67,3 +81,5 @@ class SharedSource:
                 self._opened.set()
                 for subscriber in list(self._subscribers):
                     subscriber.ended(error)
+            finally:
+                await self.runner.close()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -33,6 +34,10 @@ class Arrival:
     receipt: Receipt
     stream: str = ""
     """The label of its stream in the query."""
+    position: Mapping[str, Any] | None = None
+    """Where the source goes on after this batch, if it can; see ``RewindableSource``."""
+    identities: Callable[[], Sequence[int]] | None = None
+    """By what the source knows the messages when they come again; see ``RecognisingSource``."""
 
     def __len__(self) -> int:
         return len(self.frame) + len(self.failures)
@@ -66,8 +71,21 @@ class StreamReader(Protocol):
     def detach(self, subscriber: Subscriber) -> None:
         """Forget a rule."""
 
+    @property
+    def window(self) -> int | None:
+        """How many messages may be unacknowledged before no more come; None: any number."""
+
+    def begin_at(self, position: Mapping[str, Any]) -> None:
+        """Begin where a batch that this source gave before has ended, if it can."""
+
+    def recognise(self, identities: Sequence[int]) -> None:
+        """Pass over messages that have been taken before, if the source can tell."""
+
     async def run(self, opened: Callable[[], None], closed: anyio.Event) -> None:
         """Read for a rule until the source ends or the rule's queue is ``closed``."""
+
+    async def close(self) -> None:
+        """Let go of the source, once the rule is done with all that it gave."""
 
 
 class SourceRunner:
@@ -92,6 +110,39 @@ class SourceRunner:
         self._rows_decoder = RowsDecoder(stream.schema)
         self._decoder: Decoder = self._rows_decoder
         self._is_lost = False
+        self._position: Mapping[str, Any] | None = None
+        self._ask_position: Callable[[], Mapping[str, Any]] | None = getattr(
+            source, "position", None
+        )
+        self._is_open = False
+
+    def begin_at(self, position: Mapping[str, Any]) -> None:
+        """Begin where a batch that this source gave before has ended, if it can."""
+        if self._ask_position is not None:
+            self._position = position
+
+    @property
+    def window(self) -> int | None:
+        """How many messages may be unacknowledged before no more come; None: any number."""
+        with self._used():
+            found: int | None = getattr(self._source, "window", None)
+        return found
+
+    def recognise(self, identities: Sequence[int]) -> None:
+        """Pass over messages that have been taken before, if the source can tell."""
+        recognise = getattr(self._source, "recognise", None)
+        if recognise is not None:
+            with self._used():
+                recognise(identities)
+
+    @contextmanager
+    def _used(self) -> Iterator[None]:
+        """Let an instance that all rules share see the configuration of this use."""
+        token = CURRENT_USE.set(self._use)
+        try:
+            yield
+        finally:
+            CURRENT_USE.reset(token)
 
     def attach(self, subscriber: Subscriber) -> None:
         """Let a rule read, after it has put its needs into the layout."""
@@ -103,31 +154,41 @@ class SourceRunner:
         self._subscribers.remove(subscriber)
 
     async def run(self, opened: Callable[[], None], closed: anyio.Event | None = None) -> None:
-        """Read until the source ends; a lost connection is opened again with back-off."""
+        """Read until the source ends; a lost connection is opened again with back-off.
+
+        The source stays open, so that batches can still be acknowledged, until ``close``.
+        """
         announced = False
         CURRENT_USE.set(self._use)
         backoff = Backoff()
-        try:
-            while True:
-                try:
-                    await self._source.open()
-                    if not announced:
-                        opened()
-                    announced = True
-                    await self._source.run(self._emit)
-                    break
-                except EndOfStream:
-                    break
-                except NotConnected as error:
-                    self._is_lost = True
-                    self._use.ctx.report_connection(False, error.message)
-                await close_quietly(self._source, self.name)
-                await self._clock.sleep_until(self._clock.now() + int(backoff.next() * 1000))
-        finally:
-            with anyio.CancelScope(shield=True):
-                await close_quietly(self._source, self.name)
+        while True:
+            try:
+                self._is_open = True
+                await self._source.open()
+                if self._position is not None:
+                    await self._source.seek(self._position)  # type: ignore[attr-defined]
+                if not announced:
+                    opened()
+                announced = True
+                await self._source.run(self._emit)
+                break
+            except EndOfStream:
+                break
+            except NotConnected as error:
+                self._is_lost = True
+                self._use.ctx.report_connection(False, error.message)
+            await self.close()
+            await self._clock.sleep_until(self._clock.now() + int(backoff.next() * 1000))
         for subscriber in list(self._subscribers):
             subscriber.ended()
+
+    async def close(self) -> None:
+        """Close the source, if it was opened; what goes wrong is logged."""
+        if self._is_open:
+            self._is_open = False
+            CURRENT_USE.set(self._use)
+            with anyio.CancelScope(shield=True):
+                await close_quietly(self._source, self.name)
 
     async def _emit(self, batch: Batch) -> None:
         if self._is_lost:  # a batch is the proof that it is there again
@@ -144,7 +205,12 @@ class SourceRunner:
         if failures:
             metrics.failed(failures[-1][1].message, len(failures))
         metrics.records_out += len(frame)
+        position = None
+        if self._ask_position is not None:
+            position = self._position = self._ask_position()
         subscribers = list(self._subscribers)
         receipt = Receipt(batch.acknowledge, len(subscribers))
         for subscriber in subscribers:
-            await subscriber.receive(Arrival(frame, failures, receipt))
+            await subscriber.receive(
+                Arrival(frame, failures, receipt, position=position, identities=batch.identities)
+            )

@@ -24,12 +24,8 @@ Combination = tuple[Record, ...]
 class Lookup(Protocol):
     """A lookup table that a query asks."""
 
-    async def find(self, values: Sequence[tuple[Any, ...]]) -> list[list[Row]]:
-        """Return the rows for each key; a null in a key finds nothing.
-
-        Raises:
-            RowError: the table can't be asked just now.
-        """
+    async def find(self, values: Sequence[tuple[Any, ...]]) -> list[list[Row] | RowError]:
+        """Return the rows for each key, or why they can't be told; a null finds nothing."""
 
 
 class Joiner:
@@ -172,15 +168,14 @@ class _Step:
         self, lookup: Lookup, left: list[Combination], errors: list[RowError]
     ) -> list[Combination]:
         left, keys = self._keyed(self._left, self._left_key, left, errors)
-        try:
-            found = await lookup.find(keys)
-        except RowError as error:
-            errors.extend(error for _ in left)
-            return []
+        found = await lookup.find(keys)
         joiner, index = self._joiner, self._index
         rest = joiner._nothing[index][1:]
         joined: list[Combination] = []
         for combination, rows in zip(left, found, strict=True):
+            if isinstance(rows, RowError):
+                errors.append(rows)
+                continue
             matches = [joiner._with(combination, index, (row, *rest)) for row in rows]
             if self._on is not None and matches:
                 kept = self._passing(matches, errors)

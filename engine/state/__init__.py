@@ -1,1 +1,1 @@
-"""State of operators and plugins: scoped in memory while a rule runs."""
+"""Durable state: what plugins remember, checkpoints of it, and what sinks couldn't deliver yet."""

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from engine.api import Batch, Emit, Source
-from engine.mqtt import Arrivals, Subscription
+from engine.mqtt import Arrivals, KnownMessages, Subscription, identities
 from engine.mqtt.broker import BrokerConfig, follow, shared_link
 from engine.topics import check_filter
 
@@ -25,12 +25,22 @@ class Mqtt(Source[MqttSourceConfig]):
     """
 
     _subscription: Subscription
+    _known = KnownMessages()
     _exits: AsyncExitStack | None = None
 
     def validate(self) -> None:
         self.config.settings()
         for topic_filter in self._filters():
             check_filter(topic_filter)
+
+    @property
+    def window(self) -> int:
+        """How many messages the broker sends before it waits for an acknowledgement."""
+        return self.config.settings().receive_maximum
+
+    def recognise(self, identities: Sequence[int]) -> None:
+        """Pass over messages with these identities when the broker repeats them."""
+        self._known = KnownMessages(identities)
 
     async def open(self) -> None:
         self._exits = AsyncExitStack()
@@ -43,10 +53,14 @@ class Mqtt(Source[MqttSourceConfig]):
     async def run(self, emit: Emit) -> None:
         subscription = self._subscription
         while True:
-            arrivals = await subscription.read()
+            arrivals = self._known.unknown(await subscription.read())
+            if not len(arrivals):
+                subscription.acknowledge(arrivals)
+                continue
             batch = Batch(payloads=arrivals.payloads, meta=_MessageMetadata(arrivals))
             if arrivals.parcels:
                 batch.acknowledge = lambda done=arrivals: subscription.acknowledge(done)
+                batch.identities = lambda named=arrivals: identities(named)
             await emit(batch)
 
     def _filters(self) -> list[str]:

@@ -1,0 +1,1 @@
+"""Lookup tables: rows that are asked for by key while a query runs."""

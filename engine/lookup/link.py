@@ -1,0 +1,272 @@
+"""One lookup source that is kept open, opened again when it is lost, and asked for many keys."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import anyio
+
+from engine.api import CURRENT_USE, LookupSource, Use
+from engine.backoff import Backoff
+from engine.batch import Row
+from engine.clock import Clock
+from engine.errors import EngineError, NotConnected, PluginError, RowError
+from engine.lookup.options import LookupOptions
+
+logger = logging.getLogger(__name__)
+
+Values = Sequence[Any]
+Found = list[Row] | RowError
+"""The rows of a key, or why they can't be told."""
+
+_CLOSING = 5.0  # seconds that a source has to close
+
+
+class LookupLink:
+    """A lookup source as all rules that join its table see it.
+
+    A source that says `NotConnected` is closed and opened again with growing delays; meanwhile the
+    rows wait, for ``retryFor`` at most. Then they fail, and so does every later one at its first
+    attempt until one succeeds: a rule is held up once for each loss, not once for each batch.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        source: LookupSource[Any],
+        use: Use,
+        clock: Clock,
+        options: LookupOptions | None = None,
+    ) -> None:
+        """``name`` is that of the table; it stands in every message."""
+        self.name = name
+        self._source = source
+        self._use = use
+        self._clock = clock
+        self._options = options or LookupOptions()
+        self._has_batches = type(source).lookup_many is not LookupSource.lookup_many
+        self._requests = anyio.CapacityLimiter(self._options.concurrency)
+        self._gate = anyio.Lock(fast_acquire=True)
+        """Held while the source is opened or closed, and to begin a question."""
+        self._is_open = False
+        self._opening = 0
+        """Number of this opening, to tell whose loss is old news."""
+        self._users = 0
+        self._unused = anyio.Event()
+        self._is_lost = False
+        self._has_given_up = False
+        self._reported: set[type[Exception]] = set()
+
+    # -- life ----------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Open the source now, for one that gathers its rows from then on.
+
+        One that isn't connected is no error: it is opened again when it is asked.
+
+        Raises:
+            EngineError: it can't work, such as for a table that doesn't exist.
+        """
+        try:
+            async with self._gate:
+                await self._open()
+        except NotConnected as error:
+            self._report_loss(error)
+
+    async def close(self) -> None:
+        """Close the source once nobody asks it any more."""
+        async with self._gate:
+            await self._close()
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncIterator[int]:
+        """Keep the source open, opening it if need be; gives the number of its opening."""
+        async with self._gate:
+            await self._open()
+            self._users += 1
+        try:
+            yield self._opening
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._unused.set()
+
+    async def _open(self) -> None:
+        if self._is_open:
+            return
+        self._opening += 1
+        try:
+            with self._used():
+                await self._source.open()
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._close_source()
+            raise
+        self._is_open = True
+
+    async def _close(self) -> None:
+        if not self._is_open:
+            return
+        while self._users:
+            self._unused = anyio.Event()
+            await self._unused.wait()
+        self._is_open = False
+        await self._close_source()
+
+    async def _close_source(self) -> None:
+        try:
+            with anyio.fail_after(_CLOSING), self._used():
+                await self._source.close()
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            logger.warning("table %s: close failed: %s", self.name, text)
+
+    async def _lose(self, opening: int) -> None:
+        """Close the source unless somebody has opened it anew since."""
+        async with self._gate:
+            if opening == self._opening:
+                await self._close()
+
+    @contextmanager
+    def _used(self) -> Iterator[None]:
+        """Let an instance that all rules share see this table's configuration."""
+        token = CURRENT_USE.set(self._use)
+        try:
+            yield
+        finally:
+            CURRENT_USE.reset(token)
+
+    # -- questions -----------------------------------------------------------------------------
+
+    async def ask(
+        self, fields: Sequence[str], keys: Sequence[str], rows_of_values: Sequence[Values]
+    ) -> list[Found]:
+        """Return what the source has for each of several keys, in their order.
+
+        Never raises for what the source does: an error is the answer of the keys that it concerns.
+        """
+        answers: list[Found] = [[] for _ in rows_of_values]
+        pending = list(range(len(answers)))
+        backoff = Backoff()
+        give_up_at = self._clock.now() + round(self._options.retry_for * 1000)
+        while pending:
+            asked = [rows_of_values[index] for index in pending]
+            outcomes, opening = await self._attempt(fields, keys, asked)
+            lost: list[int] = []
+            for index, outcome in zip(pending, outcomes, strict=True):
+                if isinstance(outcome, NotConnected):
+                    lost.append(index)
+                    reason = outcome
+                else:
+                    answers[index] = outcome
+            if not lost:
+                self._report_return()
+                break
+            self._report_loss(reason)
+            await self._lose(opening)
+            now = self._clock.now()
+            if self._has_given_up or now >= give_up_at:
+                self._has_given_up = True
+                for index in lost:
+                    answers[index] = self._failed(f"not connected: {reason.message}")
+                break
+            pending = lost
+            await self._clock.sleep_until(min(give_up_at, now + round(backoff.next() * 1000)))
+        return answers
+
+    def _report_loss(self, reason: NotConnected) -> None:
+        if not self._is_lost:
+            logger.warning("table %s: not connected: %s", self.name, reason.message)
+        self._is_lost = True
+        self._use.ctx.report_connection(False, reason.message)
+
+    def _report_return(self) -> None:
+        if self._is_lost:
+            self._is_lost = self._has_given_up = False
+            logger.info("table %s: connected again", self.name)
+            self._use.ctx.report_connection(True)
+
+    async def _attempt(
+        self, fields: Sequence[str], keys: Sequence[str], asked: Sequence[Values]
+    ) -> tuple[Sequence[Found | NotConnected], int]:
+        """Return an answer for each key and the number of the opening that gave them."""
+        opening = 0  # none, should opening fail
+        try:
+            async with self._opened() as opening:
+                with self._used():
+                    if self._has_batches:
+                        return await self._together(fields, keys, asked), opening
+                    return await self._one_by_one(fields, keys, asked), opening
+        except NotConnected as error:
+            return [error] * len(asked), opening
+        except Exception as error:
+            return [self._error(error)] * len(asked), opening
+
+    async def _together(
+        self, fields: Sequence[str], keys: Sequence[str], asked: Sequence[Values]
+    ) -> Sequence[Found | NotConnected]:
+        """Ask in one go; where that fails, halve until the keys that are to blame are alone."""
+        try:
+            found = await self._source.lookup_many(fields, keys, asked)
+            if len(found) != len(asked):
+                what = f"lookup_many gave {len(found)} answers for {len(asked)} keys"
+                raise PluginError(what)
+            return [_checked(rows) for rows in found]
+        except NotConnected as error:
+            return [error] * len(asked)
+        except Exception as error:
+            if len(asked) == 1:
+                return [self._error(error)]
+            half = len(asked) // 2
+            first = await self._together(fields, keys, asked[:half])
+            return [*first, *await self._together(fields, keys, asked[half:])]
+
+    async def _one_by_one(
+        self, fields: Sequence[str], keys: Sequence[str], asked: Sequence[Values]
+    ) -> Sequence[Found | NotConnected]:
+        """Ask for each key by itself, several at the same time."""
+        outcomes: list[Found | NotConnected] = [[] for _ in asked]
+
+        async def ask(index: int) -> None:
+            async with self._requests:
+                try:
+                    found = await self._source.lookup(fields, keys, asked[index])
+                    outcomes[index] = _checked(found)
+                except NotConnected as error:
+                    outcomes[index] = error
+                except Exception as error:
+                    outcomes[index] = self._error(error)
+
+        if len(asked) == 1:
+            await ask(0)
+            return outcomes
+        async with anyio.create_task_group() as tasks:
+            for index in range(len(asked)):
+                tasks.start_soon(ask, index)
+        return outcomes
+
+    def _error(self, error: Exception) -> RowError:
+        if isinstance(error, EngineError):
+            return self._failed(error.message)
+        if type(error) not in self._reported:  # a defect of the plugin: the place in it, once
+            self._reported.add(type(error))
+            logger.error("table %s: the lookup failed", self.name, exc_info=error)
+        return self._failed(f"{type(error).__name__}: {error}")
+
+    def _failed(self, why: str) -> RowError:
+        return RowError(f"table {self.name}: {why}")
+
+
+def _checked(rows: Any) -> list[Row]:
+    """Return what a plugin gave for a key if the join can work with it.
+
+    Raises:
+        PluginError: it can't.
+    """
+    if isinstance(rows, list):
+        return rows
+    what = f"the lookup gave {type(rows).__name__}, not a list of rows"
+    raise PluginError(what, hint="return an empty list if there is none")

@@ -1,0 +1,248 @@
+"""The checkpoints of a rule: what it remembers and how far it has read, saved together.
+
+A checkpoint is taken between two batches. It is complete when every sink has confirmed what came of
+the batches before it and the file has it; only then do the sources of its rule hear that they may
+forget those batches. After a crash the rule goes on from the last complete checkpoint, and the
+sources give again what came after it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import anyio
+import anyio.to_thread
+from anyio.abc import TaskGroup
+
+from engine.clock import Clock
+from engine.errors import EngineError
+from engine.run.receipt import Receipt
+from engine.run.source import Arrival
+from engine.state.checkpoint import write_checkpoint
+from engine.state.codec import CODEC
+from engine.state.scope import RuleState, StateSnapshot
+from engine.state.store import CheckpointStore
+
+logger = logging.getLogger(__name__)
+
+PIPELINE = "pipeline"
+"""The part of a checkpoint with the state of the operators."""
+SOURCES = "sources"
+"""The part with how far the sources have been read."""
+_IDLE = 1_000
+"""Milliseconds without rows after which a rule saves what its sources wait for."""
+_CLOSEST = 50
+"""Milliseconds between two checkpoints that are taken because sources get nothing more."""
+_MANY = 20_000
+"""Rows for which sources may wait before a checkpoint is taken ahead of its time."""
+_KNOWN = 65_536
+"""Messages of a source that are known when they come again."""
+
+
+@dataclass(slots=True)
+class Epoch:
+    """What happened between two checkpoints: batches taken, results that sinks have to confirm."""
+
+    covered: list[Receipt] = field(default_factory=list)
+    identities: dict[str, list[int]] = field(default_factory=dict)
+    rows: int = 0
+    unconfirmed: int = 0
+    settled: anyio.Event = field(default_factory=anyio.Event)
+    is_over: bool = False
+
+    def cover(self, arrival: Arrival, *, identities: bool) -> None:
+        """Note a batch whose rows the state has now."""
+        self.covered.append(arrival.receipt)
+        self.rows += len(arrival)
+        if identities and arrival.identities is not None:
+            self.identities.setdefault(arrival.stream, []).extend(arrival.identities())
+
+    def result(self) -> Receipt:
+        """Return the receipt of results that sinks get now."""
+        self.unconfirmed += 1
+        return Receipt(self._confirmed, 1)
+
+    def end(self) -> None:
+        """Nothing more will happen in this epoch; it is settled when all sinks have confirmed."""
+        self.is_over = True
+        if not self.unconfirmed:
+            self.settled.set()
+
+    def _confirmed(self) -> None:
+        self.unconfirmed -= 1
+        if self.is_over and not self.unconfirmed:
+            self.settled.set()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that a checkpoint holds, of one instant."""
+
+    plugins: StateSnapshot
+    pipeline: Any
+    positions: Mapping[str, Any]
+    """By input, where its source goes on."""
+    at: int
+    known: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """By input, the identities of messages that are in here and may come again."""
+
+
+class Checkpoints:
+    """Takes the checkpoints of one run of a rule, one at a time."""
+
+    def __init__(
+        self,
+        rule_id: str,
+        store: CheckpointStore,
+        state: RuleState,
+        interval: int,
+        clock: Clock,
+        fingerprint: str,
+        failed: Callable[[str], None],
+        *,
+        window: int | None,
+        known: Mapping[str, Sequence[int]] | None,
+    ) -> None:
+        """``interval`` is in milliseconds; ``failed`` hears why a checkpoint couldn't be saved.
+
+        ``window`` is how many rows sources give before they wait for a checkpoint (None: any
+        number). ``known`` are the identities of messages in the last checkpoint by source; None:
+        messages that come again are taken again.
+        """
+        self._many = _MANY if window is None else max(1, min(_MANY, window // 2))
+        self._known = None if known is None else {name: list(ids) for name, ids in known.items()}
+        self._rule_id = rule_id
+        self._store = store
+        self._state = state
+        self._interval = interval
+        self._clock = clock
+        self._fingerprint = fingerprint
+        self._failed = failed
+        self._number = store.newest(rule_id)
+        self._epoch = Epoch()
+        self._last = clock.now()
+        self._is_busy = False
+        self._done = anyio.Event()
+        self.taken = 0
+        """Checkpoints of this run that are complete."""
+
+    # -- what the rule does --------------------------------------------------------------------
+
+    def cover(self, arrival: Arrival) -> None:
+        """Note a batch that has been processed; its source hears of it after a checkpoint."""
+        self._epoch.cover(arrival, identities=self._known is not None)
+
+    def result(self) -> Receipt:
+        """Return the receipt for results of the batches noted last."""
+        return self._epoch.result()
+
+    def next_due(self) -> int | None:
+        """Return when the next checkpoint is due (epoch milliseconds), None if one is being taken.
+
+        Where sources wait for one, that is soon after the rule has nothing else to do.
+        """
+        if self._is_busy:
+            return None
+        due = self._last + self._interval
+        if self._epoch.rows >= self._many:
+            return min(due, self._last + _CLOSEST)
+        if self._epoch.covered:
+            return min(due, self._clock.now() + _IDLE)
+        return due
+
+    def take(self, snapshot: Snapshot, tasks: TaskGroup) -> None:
+        """Begin a checkpoint; the rule goes on while it is being completed."""
+        epoch, self._epoch = self._epoch, Epoch()
+        epoch.end()
+        for name, identities in epoch.identities.items():
+            # acknowledgements of earlier checkpoints may not have reached the other side
+            known = (self._known or {}).setdefault(name, [])
+            known += identities
+            del known[: -max(_KNOWN, len(identities))]
+        snapshot = replace(snapshot, known={n: list(ids) for n, ids in (self._known or {}).items()})
+        self._last = snapshot.at
+        self._is_busy = True
+        self._done = anyio.Event()
+        self._number += 1
+        name = f"rule[{self._rule_id}].checkpoint"
+        tasks.start_soon(self._complete, snapshot, epoch, self._number, name=name)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a checkpoint is being taken."""
+        return self._is_busy
+
+    async def completed(self) -> None:
+        """Return when no checkpoint is being taken."""
+        if self._is_busy:
+            await self._done.wait()
+
+    # -- completing ----------------------------------------------------------------------------
+
+    async def _complete(self, snapshot: Snapshot, epoch: Epoch, number: int) -> None:
+        try:
+            await epoch.settled.wait()
+            await anyio.to_thread.run_sync(self._write, snapshot, number)
+        except EngineError as error:
+            self._failed(str(error))
+            logger.error("rule=%s checkpoint %d: %s", self._rule_id, number, error)
+            self._epoch.covered[:0] = epoch.covered  # the next one covers them
+            self._epoch.rows += epoch.rows
+            return
+        finally:
+            self._is_busy = False
+            self._done.set()
+        self.taken += 1
+        for receipt in epoch.covered:
+            receipt.done()
+
+    def _write(self, snapshot: Snapshot, number: int) -> None:
+        others: dict[str, bytes | None] = {
+            PIPELINE: CODEC.encode(snapshot.pipeline),
+            SOURCES: CODEC.encode([dict(snapshot.positions), dict(snapshot.known)]),
+        }
+        meta = {"query": self._fingerprint}
+        write_checkpoint(
+            self._store, self._rule_id, number, snapshot.plugins, others, meta, at=snapshot.at
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a rule goes on from."""
+
+    pipeline: Any = None
+    """The state of the operators, None if there is none that fits the query."""
+    positions: Mapping[str, Any] = field(default_factory=dict)
+    known: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    message: str = ""
+    """Why some of it couldn't be used."""
+
+
+def restore(rule_id: str, store: CheckpointStore, state: RuleState, fingerprint: str) -> Restored:
+    """Bring back the plugin state of a rule; return the rest of its newest sound checkpoint.
+
+    The state of a query that has changed is left out: nothing is put where it doesn't belong.
+
+    Raises:
+        StoreFailed: the file can't be read.
+    """
+    loaded = store.load(rule_id)
+    messages = [f"checkpoint {each.number} is damaged: {each.reason}" for each in loaded.skipped]
+    found = loaded.checkpoint
+    if found is None:
+        state.clear()
+        return Restored(message="; ".join(messages))
+    state.restore(found.parts, found.number)
+    positions, known = CODEC.decode(found.parts[SOURCES])
+    if found.meta.get("query") != fingerprint:
+        messages.append(
+            "the query has changed since the last checkpoint, so its windows and analytic "
+            "functions begin anew"
+        )
+        return Restored(None, positions, known, "; ".join(messages))
+    pipeline = CODEC.decode(found.parts[PIPELINE])
+    return Restored(pipeline, positions, known, "; ".join(messages))
