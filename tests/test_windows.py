@@ -20,3 +20,15 @@ async def test_the_literals_one_and_true_are_different_arguments() -> None:
     sql = "SELECT count(*) AS n, last_value(v, true) AS last FROM demo GROUP BY COUNTWINDOW(2)"
     found = await outcome(sql, (0, {"v": 7}), (1, {"v": None}))
     assert found.rows == [{"n": 2, "last": 7}]
+
+
+async def test_a_batch_whose_only_row_fails_an_analytic_function_ends_nothing() -> None:
+    found = await outcome("SELECT *, acc_sum(v) AS sum FROM demo", (0, {"v": "x"}), (1, {"v": 2}))
+    assert (found.failure, found.rows) == ("", [{"v": 2, "sum": 2}])
+    assert found.errors == {"query: acc_sum": 1}
+
+
+async def test_having_may_leave_nothing_to_sort() -> None:
+    sql = "SELECT *, count(*) AS n FROM demo GROUP BY COUNTWINDOW(1) HAVING v > 1 ORDER BY v"
+    found = await outcome(sql, (0, {"v": 1}), (1, {"v": 2}))
+    assert (found.failure, found.rows) == ("", [{"v": 2, "n": 1}])

@@ -193,7 +193,9 @@ class _Stamps:
 
     def frame(self, records: Sequence[Record], times: Sequence[int]) -> Frame:
         """Return rows that are let go, with their times."""
-        return self._records.frame(records, {TIME: times}, typed=self.is_typed)
+        return self._records.frame(
+            records, {TIME: times}, whole=self._keeper.whole, typed=self.is_typed
+        )
 
     def row(self, record: Record) -> dict[str, Any]:
         """Return the row of a record as a dict."""

@@ -83,6 +83,7 @@ class Grouping:
         values: Mapping[str, Any],
         errors: list[RowError],
         *,
+        whole: bool,
         typed: bool,
         empty: Record | None = None,
     ) -> Frame:
@@ -107,7 +108,7 @@ class Grouping:
             name: [result[index] for result in results] for index, name in enumerate(self._names)
         }
         supplied.update((name, [value] * size) for name, value in values.items())
-        return self._records.frame(firsts, supplied, typed=typed)
+        return self._records.frame(firsts, supplied, whole=whole, typed=typed)
 
     def _groups(self, state: Any) -> Iterator[Group]:
         if self.is_keyed:

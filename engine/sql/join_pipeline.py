@@ -279,10 +279,10 @@ class _AfterJoin:
             return frame
         records = self._query.records(frame, errors)
         if self._grouping is None:
-            return self._records.frame(records, {}, typed=False)
+            return self._records.frame(records, {}, whole=False, typed=False)
         records = self._grouping.fitting(records, errors, verified=False)
         state = self._grouping.fold.add(self._grouping.fold.empty(), records)
-        return self._grouping.frame(state, values, errors, typed=False)
+        return self._grouping.frame(state, values, errors, whole=False, typed=False)
 
     def texts(self) -> list[str]:
         groups = [] if self._grouping is None else [self._grouping.code.text]

@@ -51,9 +51,17 @@ class Records:
         return (row, *[None] * width)
 
     def frame(
-        self, records: Sequence[Record], values: Mapping[str, Sequence[Any]], *, typed: bool
+        self,
+        records: Sequence[Record],
+        values: Mapping[str, Sequence[Any]],
+        *,
+        whole: bool,
+        typed: bool,
     ) -> Frame:
-        """Return the rows of records with what came with them and ``values``, by name."""
+        """Return the rows of records with what came with them and ``values``, by name.
+
+        ``whole`` and ``typed`` tell their form, even where there are none; see `Frame`.
+        """
         start = 1 + len(self.metadata)
         supplied = {
             supplied_name(node): [record[start + index] for record in records]
@@ -63,7 +71,7 @@ class Records:
             [record[0] for record in records],
             self._metadata_of(records),
             0,
-            whole=bool(records) and isinstance(records[0][0], dict),
+            whole=whole,
             typed=typed,
             supplied={**supplied, **values},
         )

@@ -169,12 +169,13 @@ class WindowPipeline:
         """Return the rows of a pane, or a row for each of its groups."""
         values = dict(zip(WINDOW_VALUES, (pane.start, pane.end, pane.trigger), strict=True))
         entrance = self._entrance
+        whole, typed = entrance.keeper.whole, entrance.is_typed
         if self._grouping is None:
             size = len(pane.state)
             columns = {name: [value] * size for name, value in values.items()}
-            return entrance.records.frame(pane.state, columns, typed=entrance.is_typed)
+            return entrance.records.frame(pane.state, columns, whole=whole, typed=typed)
         values[TIME] = pane.trigger
         empty = self._empty if self._counts_as_empty(pane) else None
         return self._grouping.frame(
-            pane.state, values, errors, typed=entrance.is_typed, empty=empty
+            pane.state, values, errors, whole=whole, typed=typed, empty=empty
         )
