@@ -34,3 +34,13 @@ async def test_analytic_functions_and_windows_of_event_time_go_together() -> Non
     )
     assert (found.refused, found.failure) == (None, "")
     assert found.rows == [{"v": 1}, {"v": 2, "last": 1}]
+
+
+async def test_a_table_has_no_part_in_event_time() -> None:
+    found = await run_case(
+        "SELECT demo.v, t.name FROM demo LEFT JOIN t ON demo.k = t.k",
+        [Feed.of(DEMO, (1, {"ts": START, "k": 1, "v": 5}), (3, {"ts": START, "k": 2, "v": 6}))],
+        tables=[Feed.of('CREATE TABLE t () WITH (RETAIN_SIZE="5")', (0, {"k": 1, "name": "one"}))],
+        options={"isEventTime": True, "lateTolerance": 0},
+    )
+    assert (found.failure, found.rows) == ("", [{"v": 5, "name": "one"}, {"v": 6}])

@@ -74,6 +74,10 @@ class EventTime:
             load=lambda value: (value[0], self._stamps[value[0]].saver.load(value[1])),
         )
 
+    def has(self, label: str) -> bool:
+        """Tell whether a stream has timestamps; tables don't."""
+        return label in self._stamps
+
     def add(self, label: str, frame: Frame, now: int, errors: list[RowError]) -> InOrder:
         """Take the rows of a stream as they came; those without a time are left out, reported."""
         records, times = self._stamps[label](frame, errors)
