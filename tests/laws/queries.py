@@ -209,3 +209,51 @@ def window_queries(draw: Draw) -> str:
 
 
 queries = st.one_of(window_queries(), window_queries(), row_queries())
+
+
+@st.composite
+def join_queries(draw: Draw, *, tables: bool = True) -> str:
+    """Queries that join the streams ``demo`` and ``other`` and, where allowed, the table ``t``."""
+    joined = draw(st.sampled_from([["other"], ["other"], ["t"], ["other", "t"], ["t", "other"]]))
+    if not tables:
+        joined = ["other"]
+    is_windowed = "other" in joined or draw(st.booleans())
+    parts = []
+    for name in joined:
+        kind = draw(st.sampled_from(["INNER", "LEFT", "RIGHT", "FULL"]))
+        rest = draw(st.sampled_from(["", "", f" AND {name}.v > 1", " AND demo.v < 3"]))
+        key = draw(st.sampled_from(["k", "g", "s"]))
+        parts.append(f"{kind} JOIN {name} ON demo.{key} = {name}.{key}{rest}")
+    last = joined[-1]
+    if draw(st.booleans()):
+        items = ["count(*) AS n", f"sum({last}.v) AS s", "collect(demo.i) AS c", "s AS first"]
+    else:
+        items = [
+            "demo.i AS i",
+            f"{last}.i AS j",
+            "lag(demo.i) OVER (PARTITION BY demo.k) AS x",
+            "l[0] AS y",
+        ]
+    items = draw(st.lists(st.sampled_from(items), min_size=1, unique=True))
+    if is_windowed:
+        items += draw(st.sampled_from([[], ["window_end() AS e"], ["row_number() AS r"]]))
+    is_grouped = any(item.startswith(("count", "sum", "collect")) for item in items)
+    if not is_grouped:
+        items += draw(st.sampled_from([[], ["*"], [f"unnest({last}.l) AS u"]]))
+    where = draw(st.sampled_from(["", f"WHERE {last}.v > 0", "WHERE demo.w * 2 > 1 OR demo.v = 1"]))
+    tail = ""
+    if is_windowed:
+        window = draw(
+            st.one_of(
+                timed_windows,
+                counted_windows,
+                st.just("SLIDINGWINDOW(ms, 60) OVER (WHEN demo.v > 1)"),
+                st.just("STATEWINDOW(demo.v > 1, demo.v < 3)"),
+                st.just("TUMBLINGWINDOW(ms, 70) FILTER (WHERE demo.v > 1)"),
+            )
+        )
+        tail = f"GROUP BY {'demo.k, ' if is_grouped and draw(st.booleans()) else ''}{window}"
+        tail += draw(st.sampled_from(["", "", " ORDER BY demo.v DESC", " LIMIT 2"]))
+    return " ".join(
+        part for part in (f"SELECT {', '.join(items)} FROM demo", *parts, where, tail) if part
+    )

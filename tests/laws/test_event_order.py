@@ -11,19 +11,10 @@ from hypothesis import strategies as st
 from engine.batch import Row
 from engine.sql.event_time import EventTimeOptions
 from tests.laws.pipelines import Feed, Run, Setting, shown
-from tests.laws.queries import queries, rows
+from tests.laws.queries import join_queries, queries, rows
 
 TOLERANCE = 50
 STREAMS = ("demo", "other")
-joins = st.sampled_from(
-    [
-        f"SELECT {items} FROM demo {kind} JOIN other ON demo.k = other.k {where}GROUP BY {window}"
-        for items in ("demo.i AS i, other.i AS j, lag(demo.i) AS x", "count(*) AS n, sum(other.v)")
-        for kind in ("INNER", "LEFT", "FULL")
-        for where in ("", "WHERE demo.v > 1 ")
-        for window in ("TUMBLINGWINDOW(ms, 70)", "SLIDINGWINDOW(ms, 30)", "COUNTWINDOW(4, 2)")
-    ]
-)
 Dated = tuple[int, str, Row]
 
 
@@ -73,7 +64,7 @@ def test_the_order_of_arrival_does_not_show(
 
 
 @some
-@given(sql=joins, found=dated(STREAMS))
+@given(sql=join_queries(tables=False), found=dated(STREAMS))
 def test_the_order_in_which_streams_arrive_does_not_show(
     sql: str, found: tuple[list[Dated], list[Dated]]
 ) -> None:
