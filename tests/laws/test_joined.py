@@ -78,7 +78,7 @@ def nested(
     def with_row(combination: Joined, row: Row) -> Joined:
         return {**combination, stream: row}
 
-    nothing: Joined = {name: {} for name in (left[0] if left else ())} | {before: {}, stream: {}}
+    nothing: Joined = {name: {} for name in (*(left[0] if left else ()), before, stream)}
     if side.kind == "RIGHT":
         return [
             joined
