@@ -8,13 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from engine.api import CURRENT_USE, Config, Context, Function, Sink, Use
+from engine.api import CURRENT_USE, Config, Context, Function, LookupSource, Sink, Use
 from engine.catalog import Catalog, Stream
 from engine.clock import Clock
 from engine.codec import decoder
 from engine.config.rule import ActionDef, RuleDef, RuleOptions
 from engine.errors import ConfigError, PluginError, Position, SqlError
 from engine.layout import Layout
+from engine.lookup.link import LookupLink
+from engine.lookup.options import LookupOptions
 from engine.registry import Plugin, PluginKind, PluginRegistry
 from engine.run.checkpoints import Checkpoints, restore
 from engine.run.context import PluginContext
@@ -23,6 +25,7 @@ from engine.run.resources import ResourcePool
 from engine.run.rule import Rule, RuleInput, RuleParts
 from engine.run.sink import SinkRunner
 from engine.run.source import SourceRunner, StreamReader
+from engine.run.tables import LookupTables
 from engine.sql.assemble import PipelineOptions, assemble
 from engine.sql.code import CallSite
 from engine.sql.compile import QueryOptions, has_state
@@ -76,6 +79,7 @@ class Builder:
     ) -> None:
         """``checkpoints`` opens the file of checkpoints, when a rule first needs it."""
         self._checkpoints = checkpoints
+        self.tables = LookupTables(self._lookup_link, clock)
         self._root = root
         self._clock = clock
         self._catalog = catalog
@@ -245,6 +249,7 @@ class Builder:
                 for scan in plan.scans
                 if scan.role == "scan"
             },
+            lookups=self.tables.of(plan, self._catalog.__getitem__),
             forwards_payloads=forwards,
         )
         return assemble(plan, layouts, self._functions, made, lambda site: self._bind(rule, site))
@@ -255,6 +260,21 @@ class Builder:
         return self._shared.shared_source(
             stream, lambda: self._source(f"stream:{stream.name}", _nobody, stream)
         )
+
+    def _lookup_link(self, table: Stream) -> tuple[LookupLink, LookupOptions]:
+        plugin = self._plugin(PluginKind.SOURCE, table.source_type, table.at)
+        with _blaming(f"lookup table {table.name}", table.at):
+            config, options = self._properties.for_lookup(table, plugin)
+            instance = plugin.instance()
+            if not isinstance(instance, LookupSource):
+                raise ConfigError(
+                    f"the source {plugin.name} can't be asked by key",
+                    hint='leave KIND="lookup" out, or use one of memory, sql, httppull',
+                )
+            ctx = self._context(f"table:{table.name}", f"source[{table.name}]", 0, _nobody)
+            _bind_use(plugin, instance, config, ctx)
+        link = LookupLink(table.name, instance, Use(config, ctx), self._clock, options)
+        return link, options
 
     def _source(
         self, owner: str, report: Callable[[str, bool, str], None], stream: Stream

@@ -23,6 +23,7 @@ from engine.config.interpolate import interpolate
 from engine.config.positions import Positions
 from engine.config.rule import ActionDef, Count, PropertySet, RuleSet
 from engine.errors import ConfigError
+from engine.lookup.options import LookupOptions, lookup_options
 from engine.registry import Plugin, PluginKind
 from engine.run.dynamic import templates_of
 from engine.run.sealing import CompressionMethod, CompressionProps, EncryptionProps
@@ -121,21 +122,37 @@ class Properties:
         Raises:
             ConfigError: a property is unknown, missing or of the wrong type.
         """
+        return self._for_source(stream, plugin)[0]
+
+    def for_lookup(self, table: Stream, plugin: Plugin) -> tuple[Config, LookupOptions]:
+        """Return the configuration of a lookup table's source, and how the table is asked.
+
+        Raises:
+            ConfigError: a property is unknown, missing or of the wrong type.
+        """
+        return self._for_source(table, plugin)
+
+    def _for_source(self, stream: Stream, plugin: Plugin) -> tuple[Config, LookupOptions]:
+        """Return the configuration of a source; the group ``lookup`` is for lookup tables only.
+
+        Raises:
+            ConfigError: a property is unknown, missing or of the wrong type.
+        """
         known = _keys(plugin)
         merged = self._merged(
             PluginKind.SOURCE, plugin, stream.options.conf_key, stream.properties, stream.where
         )
         merged.update(stream.options.extra)
         options = msgspec.to_builtins(stream.options)
-        for key in known & {"datasource", "format", "key", "delimiter"}:
+        for key in known & {"datasource", "format", "key", "delimiter", "kind"}:
             if key in stream.given:
                 merged[key] = options[key]
-        return config_from(
-            merged,
-            _config_type(plugin),
-            where=f"source {plugin.name} of {stream.kind} {stream.name}",
-            positions=stream.where,
-        )
+        where = f"source {plugin.name} of {stream.kind} {stream.name}"
+        lookup = LookupOptions()
+        if stream.options.kind == "lookup":
+            lookup = lookup_options(merged, where=where, positions=stream.where)
+        config = config_from(merged, _config_type(plugin), where=where, positions=stream.where)
+        return config, lookup
 
     def for_sink(self, action: ActionDef, plugin: Plugin) -> tuple[Config, SinkOptions]:
         """Return the configuration of an action's sink and its common options.

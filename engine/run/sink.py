@@ -153,7 +153,7 @@ class SinkRunner:
         """Make messages of results and hand them to the sink; then nothing more is owed."""
         ticket = outgoing.ticket
         messages = self._prepare(outgoing)
-        if messages.places:
+        if messages.places or messages.batch.sizes:  # an empty window is an emission, too
             await self._collect(messages, ticket)
         ticket.confirm()
 

@@ -59,6 +59,7 @@ class WindowPipeline:
         window, aggregate = plan.find(Window), plan.find(Aggregate)
         node = EACH_ROW if window is None else window.window
         where = plan.condition if window is None else window.where
+        self._emits_nothing = plan.root.limit == 0
         self._emits_empty = where is None
         if where is None and aggregate is not None and node.kind not in _DROPS_EARLY:
             where = Literal(value=True)  # a row that no aggregate can take still has its place
@@ -163,6 +164,8 @@ class WindowPipeline:
         In processing time WHERE comes before windows that open and close by time alone. All others
         are emitted only if WHERE has left something (language specification, 3.2 and 4.3).
         """
+        if self._emits_nothing:
+            return False
         return self._is_timed or (pane.is_empty and self._emits_empty)
 
     def _frame(self, pane: Pane[Any], errors: list[RowError]) -> Frame:

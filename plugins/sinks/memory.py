@@ -20,7 +20,6 @@ from engine.api import (
 from engine.memory import BUS, MemoryBus, memory_bus
 from engine.topics import flaw_of_topic
 
-
 _KINDS = ("insert", "update", "upsert", "delete")
 
 
