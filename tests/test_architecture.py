@@ -31,7 +31,7 @@ LAYERS = [
     ("engine.sql.names", "engine.sql.ast", "engine.sql.kinds", "engine.sql.text"),
     ("engine.layout",),
     ("engine.sql", "engine.functions", "engine.ops", "engine.template"),
-    ("engine.codec", "engine.catalog", "engine.memory", "engine.mqtt", "engine.registry"),
+    ("engine.codec", "engine.catalog", "engine.memory", "engine.mqtt", "engine.plugin", "engine.registry"),
     ("engine.lookup",),
     ("engine.run",),
     ("engine.explain",),
