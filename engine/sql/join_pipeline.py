@@ -282,7 +282,9 @@ class _AfterJoin:
             return self._records.frame(records, {}, typed=False)
         records = self._grouping.fitting(records, errors, verified=False)
         state = self._grouping.fold.add(self._grouping.fold.empty(), records)
-        return self._grouping.frame(state, values, errors, typed=False)
+        results = self._grouping.results(state, errors)
+        columns = {name: [value] * len(results) for name, value in values.items()}
+        return self._grouping.frame(results, columns, typed=False)
 
     def texts(self) -> list[str]:
         groups = [] if self._grouping is None else [self._grouping.code.text]
