@@ -8,13 +8,24 @@ instance (one object shared by all rules). Plugins raise; the engine decides: ``
 
 from __future__ import annotations
 
+import copy
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
+from typing import (
+    Any,
+    ClassVar,
+    Generic,
+    NamedTuple,
+    Protocol,
+    Self,
+    TypeVar,
+    get_args,
+    get_origin,
+)
 
 import msgspec
 
@@ -42,7 +53,10 @@ from engine.state.scope import StateScope
 
 __all__ = (
     "API_VERSION",
+    "AcknowledgedSource",
+    "AggregateFunction",
     "Batch",
+    "BatchFunction",
     "ColumnMetadata",
     "Config",
     "ConfigError",
@@ -52,11 +66,15 @@ __all__ = (
     "EndOfStream",
     "EngineError",
     "Function",
+    "LookupSource",
     "Metadata",
     "NotConnected",
+    "Offset",
+    "PartitionedSource",
     "PickedMetadata",
     "PluginError",
     "Rejected",
+    "RewindableSource",
     "Row",
     "RowError",
     "RowMetadata",
@@ -65,6 +83,7 @@ __all__ = (
     "Size",
     "Source",
     "Template",
+    "Token",
 )
 
 API_VERSION = "1.0.0"
@@ -98,6 +117,8 @@ class Context(ABC):
     """Carries rule and operator in every line."""
     root_path: Path
     """The root folder, where ``plugins/`` and ``etc/`` stand."""
+    data_path: Path
+    """The plugin's own folder below it, ``etc/<kind>/<plugin>``; it need not exist."""
     clock: Clock
     started_at: int
     """When this run of the rule began, in epoch milliseconds."""
@@ -119,12 +140,14 @@ class Context(ABC):
     def incr_counter(self, key: str, amount: int = 1) -> int:
         """Add to the counter ``key`` (from 0) and return its new value."""
         counters = self.state.counters
-        counters[key] = value = counters.get(key, 0) + amount
+        value: int = counters.get(key, 0) + amount
+        counters[key] = value
         return value
 
     def get_counter(self, key: str) -> int:
         """Return the counter ``key``, 0 before the first increment."""
-        return self.state.counters.get(key, 0)
+        value: int = self.state.counters.get(key, 0)
+        return value
 
     @abstractmethod
     def shared(
@@ -172,11 +195,17 @@ class _PerUse:
 
 
 class _Configured(Generic[ConfigT]):
-    """What sources and sinks share: configuration, context, opening and closing."""
+    """What sources and sinks share: configuration, context, opening and closing.
+
+    Methods declared ``async`` here may as well be plain ones. Those run inside the event loop, so
+    they must be quick, unless the class says ``blocking = True``.
+    """
 
     config: ConfigT = _PerUse("config")  # type: ignore[assignment]
     ctx: Context = _PerUse("ctx")  # type: ignore[assignment]
     config_type: ClassVar[type[Config]] = Config
+    blocking: ClassVar[bool] = False
+    """True: plain methods run in a thread, because they wait for something."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -204,7 +233,37 @@ class Source(_Configured[ConfigT], ABC):
 
         ``emit`` waits while the rule is full. Give payloads for the stream's FORMAT to decode or
         rows that are already decoded.
+
+        A plain ``def run`` has a thread of its own, in which ``emit(batch)`` is called without
+        ``await``; when the rule stops, ``emit`` raises and ``close`` is called, which should wake
+        a ``run`` that waits for something else.
         """
+
+
+class LookupSource(_Configured[ConfigT], ABC):
+    """Where the rows of a lookup table are found by key; it lives with the sources.
+
+    A class may be ``Source`` and ``LookupSource`` at once and then serves as either.
+    """
+
+    @abstractmethod
+    async def lookup(
+        self, fields: Sequence[str], keys: Sequence[str], values: Sequence[Any]
+    ) -> list[Row]:
+        """Return the rows whose columns ``keys`` equal ``values``; none is no error.
+
+        ``fields`` are the columns that the query reads, empty for all; others may be left out.
+        Several calls may be on their way at once. ``NotConnected`` means "try again later".
+        """
+
+    async def lookup_many(
+        self, fields: Sequence[str], keys: Sequence[str], rows_of_values: Sequence[Sequence[Any]]
+    ) -> list[list[Row]]:
+        """Return what ``lookup`` gives for each of several rows of values, in their order.
+
+        Override it where one request can ask for many keys.
+        """
+        return [await self.lookup(fields, keys, values) for values in rows_of_values]
 
 
 class Sink(_Configured[ConfigT], ABC):
@@ -219,11 +278,17 @@ class Sink(_Configured[ConfigT], ABC):
 
         Called for one batch at a time. Raising ``NotConnected`` makes the engine offer the same
         batch again later; raising ``Rejected`` gives it up, counted.
+
+        A sink that can recognise a batch which it has had already takes a second argument,
+        ``token: Token | None = None``.
         """
 
 
 class Function(ABC):
-    """A function for use in SQL; each call site in a rule has an instance and state of its own."""
+    """A function for use in SQL; each call site in a rule has an instance and state of its own.
+
+    A function may offer a second form for many rows at once, see ``BatchFunction``.
+    """
 
     stateless: ClassVar[bool] = False
     """True promises that a call depends on nothing but its arguments."""
@@ -237,6 +302,101 @@ class Function(ABC):
     @abstractmethod
     def exec(self, ctx: Context, *args: Any) -> Any:
         """Return the value for one row. Missing columns arrive as None."""
+
+
+class AggregateFunction(ABC):
+    """A function over the rows of a group; each object holds what one group needs.
+
+    The engine makes an object for each group, without arguments, and gives it the rows. It must be
+    exported as a class, for an instance can't be shared by groups. What it remembers are its
+    attributes; they must be data that can be stored (see ``Context.put_state``), else override
+    ``snapshot`` and ``restore``. A class that can also give up the oldest row has a method
+    ``remove`` with the arguments of ``add``.
+
+    It must not read clocks or files: the same rows give the same result, now and after a restart.
+    """
+
+    def validate(self, args: Sequence[object]) -> None:  # noqa: B027  # optional
+        """Raise ``ConfigError`` if the arguments can't be right; as for ``Function``."""
+
+    @abstractmethod
+    def add(self, *args: Any) -> None:
+        """Take the arguments of the next row; missing columns arrive as None."""
+
+    @abstractmethod
+    def merge(self, newer: Self) -> None:
+        """Take over all rows of ``newer``, which come after this object's own."""
+
+    @abstractmethod
+    def result(self) -> Any:
+        """Return the value for the rows so far; more may follow."""
+
+    def snapshot(self) -> Any:
+        """Return all that is remembered as data that later rows don't change."""
+        return copy.deepcopy(vars(self))
+
+    def restore(self, value: Any) -> None:
+        """Go on from a snapshot."""
+        vars(self).clear()
+        vars(self).update(copy.deepcopy(value))
+
+
+class Token(NamedTuple):
+    """Names a batch of results for good: a batch that is delivered again has the same token."""
+
+    rule_id: str
+    checkpoint: int
+    """The checkpoint from which the rule has gone on."""
+    number: int
+    """Number of the batch since that checkpoint, from 0."""
+
+
+Offset = int | str
+"""A place in one partition of a source; a later one compares as greater."""
+
+
+class BatchFunction(Protocol):
+    """What a ``Function`` may have beside ``exec``: the same for all rows of a batch in one call.
+
+    ``exec_batch`` gets a list of values for each argument, all of the same length, and returns a
+    list of that length. It must give what ``exec`` would give row by row; when it raises, the
+    engine asks ``exec`` instead.
+    """
+
+    def exec_batch(self, ctx: Context, *columns: Sequence[Any]) -> Sequence[Any]: ...
+
+
+class PartitionedSource(Protocol):
+    """What a ``Source`` may have if its messages lie in partitions."""
+
+    async def partitions(self) -> Sequence[str]:
+        """Return the names of all partitions."""
+
+    async def head(self) -> Mapping[str, Offset]:
+        """Return, by partition, the offset that its next new message will have."""
+
+
+class RewindableSource(Protocol):
+    """What a ``Source`` may have if it can give messages again."""
+
+    def position(self) -> Mapping[str, Offset]:
+        """Return, by partition, the offset behind the last batch that ``run`` has emitted.
+
+        Called while ``run`` waits in ``emit``, so it must be a plain, quick method.
+        """
+
+    async def seek(self, offsets: Mapping[str, Offset]) -> None:
+        """Make the next ``run`` begin at these offsets; partitions not named begin as usual.
+
+        Called after ``open`` and before ``run``.
+        """
+
+
+class AcknowledgedSource(Protocol):
+    """What a ``Source`` may have if its other side wants to know what is done with."""
+
+    async def ack(self, offsets: Mapping[str, Offset]) -> None:
+        """Note that everything before these offsets is delivered and will never be asked for."""
 
 
 Emit = Callable[[Batch], Awaitable[None]]

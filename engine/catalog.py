@@ -39,6 +39,11 @@ class Stream:
         return self.options.type or ("mqtt" if self.kind == "stream" else "file")
 
     @property
+    def is_lookup(self) -> bool:
+        """Whether it is a table that is asked by key."""
+        return self.kind == "table" and self.options.kind == "lookup"
+
+    @property
     def retain_size(self) -> int:
         """How many rows of a scan table are kept (language specification, section 2)."""
         if self.options.retain_size:

@@ -117,7 +117,11 @@ class Engine:
             )
             async with resources.use(BUS, memory_bus) as self._bus:
                 self._ready.set()
-                await self._leaving.wait()
+                try:
+                    await self._leaving.wait()
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await self._builder.tables.close_all()
             self._tasks.cancel_scope.cancel()
         self._tasks = self._builder = self._bus = None
         if self._checkpoints is not None:
@@ -253,7 +257,9 @@ class Engine:
         Raises:
             EngineError: the rule is wrong or its id is taken; nothing was started.
         """
-        made = self._prepare(self._definition(rule), None, extra_sinks)
+        definition = self._definition(rule)
+        await self._open_tables()
+        made = self._prepare(definition, None, extra_sinks)
         self._launch(made)
         return made
 
@@ -265,10 +271,16 @@ class Engine:
         Raises:
             EngineError: a rule is wrong or its id is taken.
         """
+        await self._open_tables()
         made = [self._prepare(definition, limit) for definition in rules]
         for rule in made:
             self._launch(rule)
         return made
+
+    async def _open_tables(self) -> None:
+        """Open the lookup tables that were defined since; some gather rows from now on."""
+        tables = [stream for stream in self.catalog if stream.is_lookup]
+        await self._running()[1].tables.open(tables)
 
     def _prepare(
         self,

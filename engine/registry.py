@@ -1,283 +1,306 @@
-"""Finding and loading plugins: which file or distribution stands behind a name.
+"""The plugins of an engine by name, loaded when they are used.
 
-Look-up order for a name: ``plugins/<kind>/`` of the root, installed distributions (entry points
-``headrace.<kind>``), the bundled ``plugins/``. Nothing is imported before it is used.
+Look-up order: what the application has registered, ``plugins/<kind>/`` of the root, installed
+distributions (entry points ``headrace.<kind>``), the bundled ``plugins/``. Files that are added,
+changed or removed count for whatever is built afterwards; what runs already keeps the plugins that
+it started with.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import inspect
 import logging
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import StrEnum
-from importlib.metadata import EntryPoint, entry_points
-from itertools import count
+from importlib.metadata import EntryPoint
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from semver import Version
+import msgspec
 
-from engine.api import Function, Sink, Source
-from engine.errors import EngineError, PluginError
+from engine.errors import PluginError
+from engine.plugin.describe import (
+    PluginDescription,
+    describe_file,
+    describe_plugins,
+    describe_script,
+)
+from engine.plugin.distributions import origin_of, version_of
+from engine.plugin.files import PluginFile, files_in, plugin_name, symbol_of
+from engine.plugin.finder import FileState, Finder, Found, Origin, PresentFile
+from engine.plugin.kind import PluginKind
+from engine.plugin.loader import LoadedFile, Loader, load_file
+from engine.plugin.plugin import Plugin
+from engine.plugin.script import read_script
+from engine.plugin.version import version_key
+from engine.sql.functions import builtins
 from engine.suggest import did_you_mean
+
+__all__ = (
+    "BUNDLED",
+    "FileState",
+    "Origin",
+    "Plugin",
+    "PluginDescription",
+    "PluginFile",
+    "PluginKind",
+    "PluginRegistry",
+    "PresentFile",
+    "files_in",
+    "plugin_name",
+    "symbol_of",
+    "version_key",
+)
 
 logger = logging.getLogger(__name__)
 
 BUNDLED = Path(__file__).resolve().parent.parent / "plugins"
-_MODULE_NUMBERS = count()
-
-
-class PluginKind(StrEnum):
-    """The kinds of plugins; the value is the name of their folder."""
-
-    SOURCE = "sources"
-    SINK = "sinks"
-    FUNCTION = "functions"
-
-    @property
-    def singular(self) -> str:
-        return self.value.removesuffix("s")
-
-    @property
-    def base(self) -> type[Any]:
-        return {"sources": Source, "sinks": Sink, "functions": Function}[self.value]
-
-
-@dataclass(frozen=True, slots=True)
-class PluginFile:
-    """A plugin file (or package folder) and what its name says."""
-
-    kind: PluginKind
-    name: str
-    version: str
-    path: Path
-
-    @property
-    def symbol(self) -> str:
-        """The name that the file must export."""
-        return symbol_of(self.name)
-
-
-def symbol_of(name: str) -> str:
-    """Return the symbol of a plugin name: the same with an upper-case first letter."""
-    return name[:1].upper() + name[1:]
-
-
-def plugin_name(text: str) -> str:
-    """Return the plugin name of a name or symbol."""
-    return text[:1].lower() + text[1:]
-
-
-def version_key(version: str) -> tuple[bool, Any]:
-    """Return what versions sort by: semantic ones above all others, those as text."""
-    try:
-        return True, Version.parse(version)
-    except ValueError:
-        return False, version
-
-
-@dataclass(slots=True)
-class Plugin:
-    """A loaded plugin: makes instances, or is one shared by all."""
-
-    kind: PluginKind
-    name: str
-    version: str
-    origin: str
-    export: Any
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether the symbol is an instance, shared by all rules."""
-        return isinstance(self.export, self.kind.base)
-
-    def factory_type(self) -> Any:
-        """Return the class that a constructor makes, as far as it tells."""
-        if inspect.isclass(self.export):
-            return self.export
-        returned = getattr(self.export, "__annotations__", {}).get("return")
-        return returned if inspect.isclass(returned) else type(self.instance())
-
-    def instance(self) -> Any:
-        """Return the instance for one use.
-
-        Raises:
-            PluginError: the constructor fails or makes something else.
-        """
-        if self.is_shared:
-            return self.export
-        try:
-            made = self.export()
-        except EngineError:
-            raise
-        except Exception as error:
-            raise PluginError(f"{self.origin}: {symbol_of(self.name)}() failed: {error}") from error
-        if not isinstance(made, self.kind.base):
-            raise PluginError(
-                f"{self.origin}: {symbol_of(self.name)}() made {type(made).__name__}",
-                hint=f"it must be an engine.api.{self.kind.base.__name__}",
-            )
-        return made
 
 
 class PluginRegistry:
     """The plugins that one engine can use."""
 
     def __init__(self, root: Path, bundled: Path = BUNDLED) -> None:
-        self._folders = [root / "plugins"]
-        if bundled.resolve() != self._folders[0].resolve():
-            self._folders.append(bundled)
-        self._loaded: dict[tuple[PluginKind, str], Plugin] = {}
+        own = root / "plugins"
+        others = bundled if bundled.resolve() != own.resolve() else None
+        self._loader = Loader()
+        self._finders = {
+            kind: Finder(kind, own, others, self._loader.declared) for kind in PluginKind
+        }
+        self._registered: dict[PluginKind, dict[str, Plugin]] = {kind: {} for kind in PluginKind}
+
+    # -- for rules -----------------------------------------------------------------------------
 
     def get(self, kind: PluginKind, name: str) -> Plugin:
-        """Return the plugin called ``name``, loading it when first used.
+        """Return the plugin called ``name`` as it is now, loading it when first used.
 
         Raises:
-            PluginError: there is none, or it can't be loaded.
+            PluginError: there is none, or it can't be used.
         """
-        key = kind, plugin_name(name)
-        if key not in self._loaded:
-            self._loaded[key] = self._load(kind, plugin_name(name), name)
-        return self._loaded[key]
+        registered = self._registered_as(kind, name)
+        if registered is not None:
+            return registered
+        found = self._found(kind, name)
+        if isinstance(found, EntryPoint):
+            return self._finders[kind].distributions.load(found)
+        return self._load(found, plugin_name(name)).plugin(plugin_name(name))
+
+    def stream_source(self, name: str) -> Plugin:
+        """Return the source plugin called ``name`` for a stream or a scanned table.
+
+        Raises:
+            PluginError: there is none, or it can't be used, or only for lookup tables.
+        """
+        plugin = self.get(PluginKind.SOURCE, name)
+        if not plugin.is_stream_source:
+            raise PluginError(
+                f"source {name} is for lookup tables only",
+                hint="create a table WITH (TYPE = …, KIND = 'lookup', KEY = …)",
+            )
+        return plugin
+
+    def lookup_source(self, name: str) -> Plugin:
+        """Return the source plugin called ``name`` for a lookup table.
+
+        Raises:
+            PluginError: there is none, or it can't be used, or not for lookup tables.
+        """
+        plugin = self.get(PluginKind.SOURCE, name)
+        if plugin.file is not None:
+            plugin = self._load(plugin.file, plugin.name).lookup()
+        if not plugin.is_lookup_source:
+            raise PluginError(
+                f"source {name} can't serve lookup tables",
+                hint="use it for a stream, or a table WITH (KIND = 'scan')",
+            )
+        return plugin
 
     def register(self, kind: PluginKind, name: str, export: Any) -> None:
-        """Add a plugin that lives in the program itself; it wins over files of that name."""
-        self._loaded[kind, plugin_name(name)] = Plugin(
-            kind, plugin_name(name), "", f"registered {kind.singular} {name}", export
-        )
+        """Add a plugin that lives in the program itself; it wins over files of that name.
+
+        Raises:
+            PluginError: it breaks the contract, or has the name of a built-in function.
+        """
+        origin = f"registered {kind.singular} {name}"
+        if kind is PluginKind.FUNCTION:
+            _refuse_builtin(name, origin)
+        plugin = Plugin(kind, _key(kind, name), "", origin, export)
+        plugin.check()
+        self._registered[kind][plugin.name] = plugin
 
     def has(self, kind: PluginKind, name: str) -> bool:
         """Tell whether there is a plugin called ``name``, without loading it."""
-        key = plugin_name(name)
-        return (kind, key) in self._loaded or self._find(kind, key) is not None
+        if self._registered_as(kind, name) is not None:
+            return True
+        return self._finders[kind].find(plugin_name(name)) is not None
 
     def names(self, kind: PluginKind) -> list[str]:
-        """Return the names of all plugins of a kind."""
-        found = {file.name for folder in self._folders for file in files_in(folder, kind)}
-        return sorted(found | {plugin_name(point.name) for point in _entry_points(kind)})
+        """Return the names of all plugins of a kind; of functions, what SQL calls them."""
+        return sorted({*self._registered[kind], *self._finders[kind].names()})
 
-    def _load(self, kind: PluginKind, name: str, asked: str) -> Plugin:
-        found = self._find(kind, name)
+    # -- for those who manage them -------------------------------------------------------------
+
+    def files(self, kind: PluginKind) -> list[PresentFile]:
+        """Return all files and distributions with plugins of a kind, used or not, by name."""
+        return self._finders[kind].files(self._registered[kind])
+
+    def problems(self) -> list[str]:
+        """Return which folders of plugins can't be read, and why."""
+        return [problem for finder in self._finders.values() for problem in finder.problems()]
+
+    def describe(self, kind: PluginKind, name: str) -> PluginDescription:
+        """Return all that is known of a plugin; what is wrong with it is part of that.
+
+        ``name`` is that of the plugin, its symbol or one of its functions.
+
+        Raises:
+            PluginError: there is none of that name.
+        """
+        finder, key = self._finders[kind], plugin_name(name)
+        registered = self._registered_as(kind, name)
+        if registered is not None:
+            known = self._known(kind, registered.name, Origin.REGISTERED, registered.origin)
+            return describe_plugins([registered], known)
+        found = finder.named(key) or finder.find(key)
         if found is None:
-            known = self.names(kind)
-            hint = did_you_mean(asked, known) or f"there are {', '.join(known)}"
-            raise PluginError(f"unknown {kind.singular} {asked!r}", hint=hint)
+            raise self._unknown(kind, name)
         if isinstance(found, PluginFile):
-            module = _import_file(found)
-            export, origin = _exported(module, found), str(found.path)
-            version = found.version
-        else:
-            export, origin, version = _from_entry_point(found)
-        if not (isinstance(export, kind.base) or callable(export)):
+            return self._describe_file(found)
+        known = self._known(kind, key, Origin.INSTALLED, origin_of(found), version_of(found))
+        try:
+            return describe_plugins([finder.distributions.load(found)], known)
+        except PluginError as error:
+            return msgspec.structs.replace(known, error=str(error))
+
+    def describe_all(self, kind: PluginKind | None = None) -> list[PluginDescription]:
+        """Return the descriptions of all plugins, broken ones included."""
+        return [
+            self.describe(one, name)
+            for one in (PluginKind if kind is None else (kind,))
+            for name in sorted({*self._registered[one], *self._finders[one].plugin_names()})
+        ]
+
+    def examine(self, kind: PluginKind, path: Path) -> PluginDescription:
+        """Return the description of a plugin file anywhere, loaded apart from all others.
+
+        Those who install plugins ask before they put the file into its place.
+
+        Raises:
+            PluginError: it isn't named like a plugin, or can't be used in this engine.
+        """
+        file = PluginFile.at(kind, path)
+        if file is None:
             raise PluginError(
-                f"{origin}: {symbol_of(name)} is a {type(export).__name__}",
-                hint=f"export a subclass or an instance of engine.api.{kind.base.__name__}",
+                f"{path}: this is no plugin",
+                hint="a plugin is a file NAME.py or NAME@VERSION.py, or a folder with __init__.py",
             )
-        if inspect.isclass(export) and not issubclass(export, kind.base):
-            raise PluginError(
-                f"{origin}: {symbol_of(name)} is no {kind.base.__name__}",
-                hint=f"derive it from engine.api.{kind.base.__name__}",
-            )
-        logger.info("loaded %s %s %s from %s", kind.singular, name, version or "-", origin)
-        return Plugin(kind, name, version, origin, export)
+        finder = self._finders[kind]
+        for name in finder.of(file):
+            finder.check_exporters(file, name)
+            _refuse(kind, name, file)
+        loaded = load_file(file)
+        for symbol in loaded.symbols:
+            loaded.of_symbol(symbol)
+        known = PluginDescription(
+            kind=kind.singular,
+            name=file.name,
+            version=file.version,
+            file=str(path),
+            functions=self._functions(kind, file.name, file),
+            data_path=str(Path("etc", kind, file.name)),
+        )
+        return describe_file(loaded, describe_script(loaded.script, known))
 
-    def _find(self, kind: PluginKind, name: str) -> PluginFile | EntryPoint | None:
-        first, *rest = self._folders
-        candidates = _latest(files_in(first, kind), name)
-        if candidates is not None:
-            return candidates
-        for point in _entry_points(kind):
-            if plugin_name(point.name) == name:
-                return point
-        for folder in rest:
-            if (candidates := _latest(files_in(folder, kind), name)) is not None:
-                return candidates
-        return None
+    def _describe_file(self, file: PluginFile) -> PluginDescription:
+        kind, finder = file.kind, self._finders[file.kind]
+        known = self._known(
+            kind, file.name, finder.origin(file), str(file.path), file.version, file=file
+        )
+        try:
+            known = describe_script(read_script(file.read(), file.source), known)
+            finder.check_version(file)
+            for name in finder.of(file):
+                finder.check_exporters(file, name)
+                _refuse(kind, name, file)
+            return describe_file(self._loader.load(file), known)
+        except PluginError as error:
+            return msgspec.structs.replace(known, error=str(error))
+
+    def _known(
+        self,
+        kind: PluginKind,
+        name: str,
+        origin: Origin,
+        where: str,
+        version: str = "",
+        file: PluginFile | None = None,
+    ) -> PluginDescription:
+        """Return what is known of a plugin before it is loaded."""
+        is_hidden = name in self._registered[kind]
+        return PluginDescription(
+            kind=kind.singular,
+            name=name,
+            version=version,
+            origin=origin,
+            file=where,
+            versions=tuple(self._finders[kind].present(name, is_hidden=is_hidden)),
+            functions=self._functions(kind, name, file),
+            data_path=str(Path("etc", kind, name)),
+        )
+
+    def _functions(self, kind: PluginKind, name: str, file: PluginFile | None) -> tuple[str, ...]:
+        if kind is not PluginKind.FUNCTION:
+            return ()
+        return (name,) if file is None else self._finders[kind].of(file)
+
+    # -- looking up ----------------------------------------------------------------------------
+
+    def _found(self, kind: PluginKind, name: str) -> Found:
+        found = self._finders[kind].find(plugin_name(name))
+        if found is None:
+            raise self._unknown(kind, name)
+        if isinstance(found, PluginFile):
+            self._finders[kind].check_version(found)
+        _refuse(kind, name, found)
+        return found
+
+    def _load(self, file: PluginFile, name: str) -> LoadedFile:
+        loaded = self._loader.current(file)
+        if loaded is not None:
+            return loaded
+        finder = self._finders[file.kind]
+        finder.check_exporters(file, name)
+        if superseded := finder.superseded(file):
+            others = ", ".join(one.path.name for one in superseded)
+            logger.info("%s takes the place of %s", file.path.name, others)
+        return self._loader.load(file)
+
+    def _registered_as(self, kind: PluginKind, name: str) -> Plugin | None:
+        return self._registered[kind].get(_key(kind, name))
+
+    def _unknown(self, kind: PluginKind, name: str) -> PluginError:
+        names = self.names(kind)
+        hint = did_you_mean(name, names) or f"there are {', '.join(names)}"
+        if problems := self._finders[kind].problems():
+            hint = f"{hint}; {'; '.join(problems)}"
+        return PluginError(f"unknown {kind.singular} {name!r}", hint=hint)
 
 
-def files_in(folder: Path, kind: PluginKind) -> Iterator[PluginFile]:
-    """Yield the plugin files of a kind in a ``plugins`` folder."""
-    try:
-        paths = sorted((folder / kind).iterdir())
-    except OSError:
-        return
-    for path in paths:
-        is_package = path.is_dir() and (path / "__init__.py").is_file()
-        if path.name.startswith(("_", ".")) or not (path.suffix == ".py" or is_package):
-            continue
-        stem = path.name if is_package else path.name.removesuffix(".py")
-        name, _, version = stem.partition("@")
-        yield PluginFile(kind, plugin_name(name), _shown_version(version), path)
+def _key(kind: PluginKind, name: str) -> str:
+    """Return the name under which something is registered: a function's is exact."""
+    return name if kind is PluginKind.FUNCTION else plugin_name(name)
 
 
-def _shown_version(version: str) -> str:
-    return version[1:] if version[:1] in "vV" and version[1:2].isdigit() else version
+def _refuse_builtin(name: str, where: str) -> None:
+    """Check that a function doesn't have the name of a built-in one, whatever its case.
 
-
-def _latest(files: Iterator[PluginFile], name: str) -> PluginFile | None:
-    versions = [file for file in files if file.name == name]
-    versions.sort(key=lambda file: version_key(file.version))
-    if len(versions) > 1:
-        others = ", ".join(file.path.name for file in versions[:-1])
-        logger.info("%s takes the place of %s", versions[-1].path.name, others)
-    return versions[-1] if versions else None
-
-
-def _entry_points(kind: PluginKind) -> list[EntryPoint]:
-    return list(entry_points(group=f"headrace.{kind}"))
-
-
-def _import_file(file: PluginFile) -> ModuleType:
-    path = file.path / "__init__.py" if file.path.is_dir() else file.path
-    module_name = f"headrace_plugin_{next(_MODULE_NUMBERS)}_{file.name}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise PluginError(f"{path}: not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # needed by dataclasses, typing and pickle
-    try:
-        spec.loader.exec_module(module)
-    except SyntaxError as error:
-        del sys.modules[module_name]
-        raise PluginError(f"{path}:{error.lineno}: syntax error: {error.msg}") from error
-    except ImportError as error:
-        del sys.modules[module_name]
+    Raises:
+        PluginError: it has.
+    """
+    if builtins().get(name) is not None:
         raise PluginError(
-            f"{path}: {error}",
-            hint=f"install it: {sys.executable} -m pip install {error.name or '…'}",
-        ) from error
-    except Exception as error:
-        del sys.modules[module_name]
-        raise PluginError(f"{path}: {type(error).__name__}: {error}") from error
-    return module
+            f"{where}: {name} is a built-in function", hint="give the function another name"
+        )
 
 
-def _exported(module: ModuleType, file: PluginFile) -> Any:
-    if hasattr(module, file.symbol):
-        return getattr(module, file.symbol)
-    own = [
-        name
-        for name, value in vars(module).items()
-        if isinstance(value, type)
-        and issubclass(value, file.kind.base)
-        and value.__module__ == module.__name__
-    ]
-    found = f"found {', '.join(own)}" if own else f"it exports no {file.kind.base.__name__}"
-    raise PluginError(
-        f"{file.path}: expected the symbol {file.symbol}, {found}",
-        hint=f"name the class {file.symbol}, as the file is called {file.name}",
-    )
-
-
-def _from_entry_point(point: EntryPoint) -> tuple[Any, str, str]:
-    distribution = point.dist
-    version = distribution.version if distribution else ""
-    origin = f"{distribution.name if distribution else 'entry point'} ({point.value})"
-    try:
-        return point.load(), origin, version
-    except Exception as error:
-        raise PluginError(f"{origin}: {error}") from error
+def _refuse(kind: PluginKind, name: str, found: Found) -> None:
+    if kind is PluginKind.FUNCTION:
+        where = str(found.source) if isinstance(found, PluginFile) else origin_of(found)
+        _refuse_builtin(name, where)

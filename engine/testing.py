@@ -191,7 +191,11 @@ class _Topic(_Inlet):
         self._name = name
 
     async def put(self, batch: Batch) -> None:
-        await self._engine.push(self._name, batch.rows or [], **batch.meta.row(0))
+        rows = batch.rows
+        if rows is None:
+            values = [json.loads(payload) for payload in batch.payloads or ()]
+            rows = [row for v in values for row in (v if isinstance(v, list) else [v])]
+        await self._engine.push(self._name, rows, **batch.meta.row(0))
 
 
 class _Source(_Inlet, Source[Config]):

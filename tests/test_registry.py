@@ -50,8 +50,8 @@ def test_of_several_versions_the_latest_takes_effect(
     tmp_path: Path, versions: list[str], latest: str
 ) -> None:
     for version in versions:
-        write(tmp_path, f"Count@{version}.py" if version else "Count.py")
-    assert PluginRegistry(tmp_path).get(PluginKind.FUNCTION, "count").version == latest
+        write(tmp_path, f"WordCount@{version}.py" if version else "WordCount.py")
+    assert PluginRegistry(tmp_path).get(PluginKind.FUNCTION, "wordCount").version == latest
 
 
 def test_the_root_wins_over_bundled_plugins(tmp_path: Path) -> None:
@@ -83,9 +83,9 @@ def test_a_package_folder_is_a_plugin(tmp_path: Path) -> None:
         (FUNCTION.format(symbol="Even", text=""), r"expected the symbol Odd, found Even"),
         ("def broken(:\n", r"odd.py:1: syntax error"),
         ("import surely_not_installed\n", r"surely_not_installed(.|\n)*pip install"),
-        ("1 / 0\n", r"odd.py: ZeroDivisionError"),
-        ("Odd = 5\n", r"Odd is a int"),
-        ("class Odd:\n    pass\n", r"Odd is no Function"),
+        ("1 / 0\n", r"odd.py:1: ZeroDivisionError"),
+        ("Odd = 5\n", r"odd.py:1: Odd is a int"),
+        ("class Odd:\n    pass\n", r"odd.py:1: Odd is no Function"),
     ],
 )
 def test_a_broken_file_says_what_is_wrong_and_spoils_no_other(

@@ -61,6 +61,7 @@ async def connect(
 
 _MAYBE_REPEATED = 0b1000
 
+
 class _Tap(asyncio.Queue[aiomqtt.Message]):
     """Hands on what aiomqtt would queue; used as a queue, it stays empty."""
 

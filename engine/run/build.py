@@ -8,28 +8,31 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from engine.api import CURRENT_USE, Config, Context, Function, Sink, Use
+from engine.api import CURRENT_USE, Config, Context, Function, LookupSource, Sink, Use
 from engine.catalog import Catalog, Stream
 from engine.clock import Clock
 from engine.codec import decoder
 from engine.config.rule import ActionDef, RuleDef, RuleOptions
 from engine.errors import ConfigError, PluginError, Position, SqlError
 from engine.layout import Layout
+from engine.lookup.link import LookupLink
+from engine.lookup.options import LookupOptions
 from engine.registry import Plugin, PluginKind, PluginRegistry
 from engine.run.checkpoints import Checkpoints, restore
 from engine.run.context import PluginContext
+from engine.run.functions import EngineFunctions
 from engine.run.properties import Properties, SinkOptions
 from engine.run.resources import ResourcePool
 from engine.run.rule import Rule, RuleInput, RuleParts
 from engine.run.sink import SinkRunner
 from engine.run.source import SourceRunner, StreamReader
+from engine.run.tables import LookupTables
 from engine.sql.assemble import PipelineOptions, assemble
 from engine.sql.code import CallSite
 from engine.sql.compile import QueryOptions, has_state
 from engine.sql.emissions import WindowOptions
 from engine.sql.event_time import EventTimeOptions
 from engine.sql.fingerprint import fingerprint
-from engine.sql.functions import FunctionRegistry
 from engine.sql.pipeline import Pipeline
 from engine.sql.plan import Plan, Scan
 from engine.state.scope import RuleState
@@ -68,7 +71,7 @@ class Builder:
         clock: Clock,
         catalog: Catalog,
         plugins: PluginRegistry,
-        functions: FunctionRegistry,
+        functions: EngineFunctions,
         properties: Properties,
         resources: ResourcePool,
         shared: SharedStreams,
@@ -76,6 +79,7 @@ class Builder:
     ) -> None:
         """``checkpoints`` opens the file of checkpoints, when a rule first needs it."""
         self._checkpoints = checkpoints
+        self.tables = LookupTables(self._lookup_link, clock)
         self._root = root
         self._clock = clock
         self._catalog = catalog
@@ -245,6 +249,7 @@ class Builder:
                 for scan in plan.scans
                 if scan.role == "scan"
             },
+            lookups=self.tables.of(plan, self._catalog.__getitem__),
             forwards_payloads=forwards,
         )
         return assemble(plan, layouts, self._functions, made, lambda site: self._bind(rule, site))
@@ -256,24 +261,38 @@ class Builder:
             stream, lambda: self._source(f"stream:{stream.name}", _nobody, stream)
         )
 
+    def _lookup_link(self, table: Stream) -> tuple[LookupLink, LookupOptions]:
+        with _placing(table.at):
+            plugin = self._plugins.lookup_source(table.source_type)
+        with _blaming(f"lookup table {table.name}", table.at):
+            config, options = self._properties.for_lookup(table, plugin)
+            instance: LookupSource[Any] = plugin.instance()
+            owner, operator = f"table:{table.name}", f"source[{table.name}]"
+            ctx = self._context(owner, operator, 0, _nobody, plugin)
+            _bind_use(plugin, instance, config, ctx)
+        link = LookupLink(table.name, instance, Use(config, ctx), self._clock, options)
+        return link, options
+
     def _source(
         self, owner: str, report: Callable[[str, bool, str], None], stream: Stream
     ) -> SourceRunner:
-        plugin = self._plugin(PluginKind.SOURCE, stream.source_type, stream.at)
+        with _placing(stream.at):
+            plugin = self._plugins.stream_source(stream.source_type)
         config = self._properties.for_source(stream, plugin)
         instance = plugin.instance()
-        ctx = self._context(owner, f"source[{stream.name}]", 0, report)
+        ctx = self._context(owner, f"source[{stream.name}]", 0, report, plugin)
         with _blaming(f"source {plugin.name} of {stream.kind} {stream.name}", stream.at):
             decoder(stream.options.format, Layout(), stream.schema)
             _bind_use(plugin, instance, config, ctx)
         return SourceRunner(stream, instance, config, ctx, self._clock)
 
     def _sink(self, rule: Rule, action: ActionDef) -> SinkRunner:
-        plugin = self._plugin(PluginKind.SINK, action.type, action.at)
+        with _placing(action.at):
+            plugin = self._plugins.get(PluginKind.SINK, action.type)
         config, options = self._properties.for_sink(action, plugin)
         instance = plugin.instance()
         op_id = f"sink[{action.name}]"
-        ctx = self._context(rule.id, op_id, 0, rule.status.connection)
+        ctx = self._context(rule.id, op_id, 0, rule.status.connection, plugin)
         with _blaming(f"sink {action.type}", action.at):
             _bind_use(plugin, instance, config, ctx)
             return SinkRunner(op_id, instance, config, options, ctx, self._clock)
@@ -284,17 +303,11 @@ class Builder:
         sink.config, sink.ctx = Config(), ctx
         return SinkRunner(op_id, sink, sink.config, SinkOptions(), ctx, self._clock)
 
-    def _plugin(self, kind: PluginKind, name: str, at: Position | None) -> Plugin:
-        try:
-            return self._plugins.get(kind, name)
-        except PluginError as error:
-            error.at = error.at or at
-            raise
-
     def _bind(self, rule: Rule, site: CallSite) -> tuple[Callable[..., Any], Any]:
         spec = site.spec
         op_id = f"function[{spec.name}]"
-        ctx = self._context(rule.id, op_id, site.number, rule.status.connection)
+        plugin = self._functions.plugin(spec.name)
+        ctx = self._context(rule.id, op_id, site.number, rule.status.connection, plugin)
         if spec.make is None:
             return spec.call, ctx
         instance: Function = spec.make()
@@ -306,6 +319,7 @@ class Builder:
         op_id: str,
         instance_id: int,
         report: Callable[[str, bool, str], None],
+        plugin: Plugin | None = None,
     ) -> Context:
         state = self._states.setdefault(rule_id, RuleState())
         return PluginContext(
@@ -313,6 +327,7 @@ class Builder:
             op_id=op_id,
             instance_id=instance_id,
             root_path=self._root,
+            data_path="etc" if plugin is None else plugin.data_path,
             clock=self._clock,
             state=state.scope(op_id, instance_id),
             resources=self._resources,
@@ -360,6 +375,16 @@ def _bind_use(plugin: Plugin, instance: Any, config: Config, ctx: Context) -> No
         instance.validate()
     finally:
         CURRENT_USE.reset(token)
+
+
+@contextmanager
+def _placing(at: Position | None) -> Iterator[None]:
+    """Say in errors about a plugin where it is asked for."""
+    try:
+        yield
+    except PluginError as error:
+        error.at = error.at or at
+        raise
 
 
 @contextmanager

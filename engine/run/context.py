@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Hashable, MutableMapping
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 from engine.api import Context
@@ -28,7 +28,7 @@ class _RuleLogger(logging.LoggerAdapter[logging.Logger]):
 
 
 class PluginContext(Context):
-    """One use of one plugin."""
+    """One use of one plugin; ``data_path`` is the plugin's folder, from the root on."""
 
     def __init__(
         self,
@@ -40,12 +40,14 @@ class PluginContext(Context):
         clock: Clock,
         state: StateScope,
         resources: ResourcePool,
+        data_path: PurePath | str = "etc",
         on_connection: Callable[[bool, str], None],
     ) -> None:
         self.rule_id = rule_id
         self.op_id = op_id
         self.instance_id = instance_id
         self.root_path = root_path
+        self.data_path = root_path / data_path
         self.clock = clock
         self.started_at = clock.now()
         self.state = state

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from engine.api import Function
-from engine.errors import ConfigError, PluginError
+from engine.api import AggregateFunction, Function
+from engine.errors import ConfigError, EngineError, PluginError, RowError
+from engine.functions.stateful import Accumulator
+from engine.plugin.plugin import PythonFunction
 from engine.registry import Plugin, PluginKind, PluginRegistry
 from engine.sql.functions import (
     FunctionRegistry,
@@ -17,37 +20,80 @@ from engine.sql.functions import (
     read_parameters,
 )
 
+logger = logging.getLogger(__name__)
+
 
 class EngineFunctions(FunctionRegistry):
-    """Looks a name up among the built-in functions, then the registered ones, then the plugins."""
+    """Looks a name up among the built-in functions, then the registered ones, then the plugins.
+
+    A plugin whose file changes gives a new description, for rules that are planned afterwards.
+    """
 
     def __init__(self, plugins: PluginRegistry) -> None:
         super().__init__(builtins())
         self._plugins = plugins
+        self._described: dict[str, tuple[Plugin, FunctionSpec]] = {}
+        for name in plugins.names(PluginKind.FUNCTION):
+            if super().get(name) is not None:
+                logger.error("plugin %s isn't used: %s is a built-in function", name, name)
 
     def get(self, name: str) -> FunctionSpec | None:
-        known = super().get(name)
-        if known is None and self._plugins.has(PluginKind.FUNCTION, name):
-            plugin = self._plugins.get(PluginKind.FUNCTION, name)
-            if plugin.name == name:
-                known = spec_of_plugin(plugin)
-                self.add(known)
-        return known
+        """Return the function called ``name`` in SQL, None if there is none.
+
+        Raises:
+            PluginError: a plugin has that name, but can't be used.
+        """
+        if (known := super().get(name)) is not None:
+            return known
+        plugin = self.plugin(name)
+        if plugin is None:
+            return None
+        made, spec = self._described.get(name, (None, None))
+        if spec is None or made is not plugin:
+            spec = spec_of_plugin(plugin)
+            self._described[name] = plugin, spec
+        return spec
+
+    def plugin(self, name: str) -> Plugin | None:
+        """Return the plugin behind a function, None for a built-in one or none at all.
+
+        Raises:
+            PluginError: it can't be used.
+        """
+        if super().get(name) is not None or not self._plugins.has(PluginKind.FUNCTION, name):
+            return None
+        plugin = self._plugins.get(PluginKind.FUNCTION, name)
+        return plugin if plugin.name == name else None  # names of plugins are exact
 
     def names(self) -> list[str]:
         return sorted({*super().names(), *self._plugins.names(PluginKind.FUNCTION)})
 
+    def __iter__(self) -> Iterator[FunctionSpec]:
+        """Yield all functions that can be used; what is wrong with others is logged."""
+        for name in self.names():
+            try:
+                spec = self.get(name)
+            except EngineError as error:
+                logger.warning("function %s can't be used: %s", name, error)
+                continue
+            if spec is not None and spec.name == name:
+                yield spec
+
     def register(self, function: Callable[..., Any], name: str) -> None:
-        """Make a Python function callable from SQL.
+        """Make a Python function callable from SQL; it is a plugin like any other.
 
         Raises:
-            ConfigError: a built-in function has that name.
+            ConfigError: a built-in function has that name, or this is no function.
         """
         if builtins().get(name) is not None:
             raise ConfigError(
                 f"{name} is a built-in function", hint="register it under another name"
             )
-        self.add(spec_of_callable(function, name))
+        if not callable(function):
+            raise ConfigError(f"{name} is a {type(function).__name__}, no function")
+        _, wants_context = read_parameters(function)
+        plugin = PythonFunction(function, wants_context=wants_context)
+        self._plugins.register(PluginKind.FUNCTION, name, plugin)
 
 
 def spec_of_callable(function: Callable[..., Any], name: str) -> FunctionSpec:
@@ -74,15 +120,14 @@ def spec_of_plugin(plugin: Plugin) -> FunctionSpec:
     """Return the description of a function plugin.
 
     Raises:
-        PluginError: its ``exec`` doesn't take the context first.
+        PluginError: it can't be made, or breaks the contract.
     """
+    if isinstance(plugin.export, PythonFunction):
+        return spec_of_callable(plugin.export.function, plugin.name)
+    if plugin.is_aggregate:
+        return _spec_of_aggregate(plugin)
     example: Function = plugin.instance()
-    parameters, wants_context = read_parameters(example.exec)
-    if not wants_context:
-        raise PluginError(
-            f"{plugin.origin}: exec must take the context first",
-            hint="write def exec(self, ctx, …)",
-        )
+    parameters, _ = read_parameters(example.exec)
     return FunctionSpec(
         name=plugin.name,
         call=example.exec,
@@ -94,3 +139,64 @@ def spec_of_plugin(plugin: Plugin) -> FunctionSpec:
         make=plugin.instance,
         validate=example.validate,
     )
+
+
+# -- aggregates --------------------------------------------------------------------------------
+
+
+def _spec_of_aggregate(plugin: Plugin) -> FunctionSpec:
+    example: AggregateFunction = plugin.instance()
+    parameters, wants_context = read_parameters(example.add)
+    if wants_context:
+        raise PluginError(
+            f"{plugin.place(plugin.export.add)}: add gets no context",
+            hint="an aggregate keeps what it remembers in its own attributes",
+        )
+    wants_row = bool(parameters) and parameters[0].name == "row"
+    return FunctionSpec(
+        name=plugin.name,
+        call=plugin.export,
+        parameters=parameters[wants_row:],
+        nulls=Nulls.PASS,
+        doc=inspect.getdoc(example) or "",
+        stateless=False,
+        kind="aggregate",
+        accumulator=accumulator_of(plugin.export, plugin.name),
+        wants_row=wants_row,
+        make=plugin.instance,
+        validate=example.validate,
+    )
+
+
+def accumulator_of(made: type[AggregateFunction], name: str) -> type[Accumulator]:
+    """Return an aggregate plugin's class as the class of accumulators that a query works with.
+
+    Its methods are the plugin's own, except that what they raise is an error of the row, and that
+    ``merge`` makes a new object instead of changing one.
+    """
+
+    def merge(self: Any, newer: Any) -> Any:
+        merged = type(self)()
+        merged.restore(self.snapshot())
+        made.merge(merged, newer)
+        return merged
+
+    methods: dict[str, Callable[..., Any]] = {
+        method: _guarded(getattr(made, method), name)
+        for method in ("add", "remove", "result")
+        if hasattr(made, method)
+    }
+    body = {"__doc__": made.__doc__, "__module__": made.__module__, "merge": merge, **methods}
+    return type(f"{made.__name__}Accumulator", (made, Accumulator), body)
+
+
+def _guarded(method: Callable[..., Any], name: str) -> Callable[..., Any]:
+    def guarded(self: Any, *args: Any) -> Any:
+        try:
+            return method(self, *args)
+        except EngineError:
+            raise
+        except Exception as error:
+            raise RowError(f"{name}: {type(error).__name__}: {error}") from error
+
+    return guarded

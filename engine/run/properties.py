@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -18,11 +18,16 @@ from engine.api import Config
 from engine.catalog import Stream
 from engine.config.convert import config_from
 from engine.config.document import read
+from engine.config.fields import Duration
 from engine.config.interpolate import interpolate
 from engine.config.positions import Positions
 from engine.config.rule import ActionDef, Count, PropertySet, RuleSet
 from engine.errors import ConfigError
+from engine.lookup.options import LookupOptions, lookup_options
 from engine.registry import Plugin, PluginKind
+from engine.run.dynamic import templates_of
+from engine.run.sealing import CompressionMethod, CompressionProps, EncryptionProps
+from engine.template import TemplateError, compile_template
 
 
 class SinkOptions(
@@ -36,24 +41,53 @@ class SinkOptions(
     data_field: str = ""
     """Send this member of the row instead of the row."""
     fields: tuple[str, ...] = ()
+    """Keep only these, in this order."""
     exclude_fields: tuple[str, ...] = ()
+    data_template: str = ""
+    """A template whose text is sent, or read as JSON where something follows that needs data."""
     format: str = "json"
+    delimiter: str = ","
+    """Between the columns of format delimited."""
+    has_header: bool = False
+    """Format delimited: the first line of each message names the columns."""
+    batch_size: Count = 0
+    """Rows that are gathered into one message; 0: as many as come in ``linger_interval``."""
+    linger_interval: Duration = Duration(0)
+    """The longest time that a gathered row waits for others; 0: until there are enough."""
+    compression: CompressionMethod = ""
+    compression_props: CompressionProps = CompressionProps()
+    encryption: Literal["", "aes"] = ""
+    enc_props: EncryptionProps = EncryptionProps()
     buffer_length: Count = 1024
     concurrency: Count = 1
     """Accepted as in eKuiper; a sink has one worker."""
 
+    @property
+    def is_batched(self) -> bool:
+        """Whether rows are gathered to be sent together."""
+        return self.batch_size > 0 or self.linger_interval > 0
+
+    def check(self) -> None:
+        """Raise ``ConfigError`` for options that don't go together."""
+        if self.fields and self.exclude_fields:
+            raise ConfigError("give fields or excludeFields, not both")
+        is_text = self.format.lower() in ("json", "delimited")
+        if self.is_batched and not is_text:
+            raise ConfigError(
+                f"a message of format {self.format} holds one row, so that rows can't be gathered",
+                hint="leave batchSize and lingerInterval out, or choose json or delimited",
+            )
+        if self.data_template and self.format.lower() == "binary":
+            raise ConfigError(
+                "a dataTemplate makes text, which format binary can't hold",
+                hint="leave format out to send the text as it is",
+            )
+
 
 _LATER = frozenset(
     {
-        "batchSize",
         "cleanCacheAtStop",
-        "compression",
-        "compressionProps",
-        "dataTemplate",
         "enableCache",
-        "encProps",
-        "encryption",
-        "lingerInterval",
         "maxDiskCache",
         "memoryCacheThreshold",
         "resendAlterQueue",
@@ -88,21 +122,37 @@ class Properties:
         Raises:
             ConfigError: a property is unknown, missing or of the wrong type.
         """
+        return self._for_source(stream, plugin)[0]
+
+    def for_lookup(self, table: Stream, plugin: Plugin) -> tuple[Config, LookupOptions]:
+        """Return the configuration of a lookup table's source, and how the table is asked.
+
+        Raises:
+            ConfigError: a property is unknown, missing or of the wrong type.
+        """
+        return self._for_source(table, plugin)
+
+    def _for_source(self, stream: Stream, plugin: Plugin) -> tuple[Config, LookupOptions]:
+        """Return the configuration of a source; the group ``lookup`` is for lookup tables only.
+
+        Raises:
+            ConfigError: a property is unknown, missing or of the wrong type.
+        """
         known = _keys(plugin)
         merged = self._merged(
             PluginKind.SOURCE, plugin, stream.options.conf_key, stream.properties, stream.where
         )
         merged.update(stream.options.extra)
         options = msgspec.to_builtins(stream.options)
-        for key in known & {"datasource", "format", "key", "delimiter"}:
+        for key in known & {"datasource", "format", "key", "delimiter", "kind"}:
             if key in stream.given:
                 merged[key] = options[key]
-        return config_from(
-            merged,
-            _config_type(plugin),
-            where=f"source {plugin.name} of {stream.kind} {stream.name}",
-            positions=stream.where,
-        )
+        where = f"source {plugin.name} of {stream.kind} {stream.name}"
+        lookup = LookupOptions()
+        if stream.options.kind == "lookup":
+            lookup = lookup_options(merged, where=where, positions=stream.where)
+        config = config_from(merged, _config_type(plugin), where=where, positions=stream.where)
+        return config, lookup
 
     def for_sink(self, action: ActionDef, plugin: Plugin) -> tuple[Config, SinkOptions]:
         """Return the configuration of an action's sink and its common options.
@@ -118,13 +168,18 @@ class Properties:
         for key in sorted(_LATER & merged.keys() - known):
             if merged.pop(key) not in _OFF:
                 raise ConfigError(f"{where}: {key} is not supported yet", at=action.where.of(key))
+        if "tableDataField" in merged.keys() - known:
+            merged.setdefault("dataField", merged.pop("tableDataField"))
         common = set(SinkOptions.__struct_encode_fields__) - known
         own = {k: v for k, v in merged.items() if k not in common}
         shared = {k: v for k, v in merged.items() if k in common}
         config = config_from(own, _config_type(plugin), where=where, positions=action.where)
         options = config_from(shared, SinkOptions, where=where, positions=action.where)
-        if options.fields and options.exclude_fields:
-            raise ConfigError(f"{where}: give fields or excludeFields, not both", at=action.at)
+        try:
+            options.check()
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error.message}", at=action.at, hint=error.hint) from None
+        _check_templates(config, options, where, action.where)
         return config, options
 
     def _merged(
@@ -168,6 +223,20 @@ class Properties:
         if not isinstance(document.value, dict):
             raise ConfigError(f"{path}: expected a mapping of sections")
         return document.value
+
+
+def _check_templates(config: Config, options: SinkOptions, where: str, places: Positions) -> None:
+    """Compile all templates once, to say where in the file one is malformed."""
+    templates = [(path, str(text)) for path, text in templates_of(config)]
+    if options.data_template:
+        templates.append((("dataTemplate",), options.data_template))
+    for path, text in templates:
+        try:
+            compile_template(text)
+        except TemplateError as error:
+            error.place(places.below(*path))
+            error.message = f"{where}: {'.'.join(path)}: {error.message}"
+            raise
 
 
 def _config_type(plugin: Plugin) -> type[Config]:

@@ -146,7 +146,10 @@ class SourceRunner:
 
     def attach(self, subscriber: Subscriber) -> None:
         """Let a rule read, after it has put its needs into the layout."""
-        self._decoder = decoder(self.stream.options.format, self.layout, self.stream.schema)
+        options = self.stream.options
+        self._decoder = decoder(
+            options.format, self.layout, self.stream.schema, delimiter=options.delimiter or ","
+        )
         self._subscribers.append(subscriber)
 
     def detach(self, subscriber: Subscriber) -> None:

@@ -100,7 +100,6 @@ class Entrance:
             supplied.append(TIME_OF_ROW)
         metadata = [key for key in needs.metadata if key[0] in ("", scan.label)]
         self.records = Records(metadata, supplied)
-        self.has_time = with_time
         self.control = Control()
         self._condition: Expr | None = None
         if where is not None:

@@ -66,6 +66,13 @@ class Finish:
             condition = None
         stage = final_stage(plan, condition, with_metadata=options.send_meta_to_sink)
         self._select = make(stage)
+        self.keeps_each_row = not (
+            self._steps
+            or condition
+            or plan.root.unnested is not None
+            or plan.root.limit is not None
+        )
+        """Whether each row gives one result, unless it has an error, whatever comes with it."""
 
     def texts(self) -> list[str]:
         """Return the Python text that was generated, for people."""

@@ -528,5 +528,10 @@ def _read(parameters: Sequence[inspect.Parameter]) -> tuple[Parameter, ...]:
             is_text=annotation == "Text",
         )
         for parameter in parameters
-        for annotation in [str(parameter.annotation).removesuffix(" | None")]
+        for annotation in [_written(parameter.annotation).removesuffix(" | None")]
     )
+
+
+def _written(annotation: Any) -> str:
+    """Return an annotation as it is written, whether or not Python has evaluated it."""
+    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)

@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from typing import Any
 
-from engine.api import Batch, Config, ConfigError, SameMetadata, Sink, Template
+from engine.api import (
+    Batch,
+    ColumnMetadata,
+    Config,
+    ConfigError,
+    Metadata,
+    Rejected,
+    Row,
+    SameMetadata,
+    Sink,
+    Template,
+)
 from engine.memory import BUS, MemoryBus, memory_bus
 from engine.topics import flaw_of_topic
 
+_KINDS = ("insert", "update", "upsert", "delete")
+
 
 class MemorySinkConfig(Config):
-    """``topic`` may hold fields of the result, but no wildcard."""
+    """``topic`` may hold fields of the result, but no wildcard.
+
+    For lookup tables kept from the topic, ``keyField`` names the field with the key of each row and
+    ``rowkindField`` the one that says what to do with it: insert, update, upsert (also without a
+    value) or delete.
+    """
 
     topic: Template
+    key_field: str = ""
+    rowkind_field: str = ""
 
 
 class Memory(Sink[MemorySinkConfig]):
@@ -24,6 +45,8 @@ class Memory(Sink[MemorySinkConfig]):
     def validate(self) -> None:
         if flaw := flaw_of_topic(self.config.topic):
             raise ConfigError(f"{str(self.config.topic)!r} is no topic to publish to: {flaw}")
+        if self.config.rowkind_field and not self.config.key_field:
+            raise ConfigError("rowkindField needs a keyField", hint="name the field with the key")
 
     async def open(self) -> None:
         self._exits = AsyncExitStack()
@@ -38,11 +61,33 @@ class Memory(Sink[MemorySinkConfig]):
         for stop in range(1, len(rows) + 1):
             if stop == len(rows) or topics[stop] != topics[start]:
                 topic = topics[start] or str(self.config.topic)
-                meta = SameMetadata(stop - start, {"topic": topic})
+                meta = self._metadata(topic, rows[start:stop])
                 await self._bus.publish(topic, Batch(rows[start:stop], meta=meta))
                 start = stop
+
+    def _metadata(self, topic: str, rows: list[Row]) -> Metadata:
+        config = self.config
+        if not config.key_field:
+            return SameMetadata(len(rows), {"topic": topic})
+        kinds = [_kind(row.get(config.rowkind_field)) for row in rows]
+        return ColumnMetadata(
+            len(rows),
+            {
+                "topic": [topic] * len(rows),
+                "keyval": [row.get(config.key_field) for row in rows],
+                "rowkind": kinds,
+            },
+        )
 
     async def close(self) -> None:
         exits, self._exits = self._exits, None
         if exits is not None:
             await exits.aclose()
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "upsert"
+    if value in _KINDS:
+        return str(value)
+    raise Rejected(f"{value!r} is no kind of change: {', '.join(_KINDS)}")

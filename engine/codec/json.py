@@ -1,69 +1,19 @@
-"""Bytes to rows and rows to bytes, in the format that a stream or an action names."""
+"""JSON: the format in which most messages come and go."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
-from engine.batch import Batch, PickedMetadata, Row
-from engine.errors import ConfigError, RowError
+from engine.batch import Batch, PickedMetadata
+from engine.codec.contract import Encoder, Failure
+from engine.errors import RowError
 from engine.layout import Frame, Layout
 from engine.sql.schema import Schema
 
-FORMATS = ("json", "binary")
-
-Failure = tuple[int, RowError]
-"""The place of an item in its batch, and what is wrong with it."""
-
 _UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError)
-UNWRITABLE = (TypeError, ValueError, OverflowError, RecursionError)
-"""What encoding raises for a value that has no place in the format."""
-
-
-class Decoder(Protocol):
-    """Turns the batches of a source into rows of the stream's layout."""
-
-    def decode(self, batch: Batch) -> tuple[Frame, list[Failure]]:
-        """Return the rows of all good messages, and the failures of the others."""
-
-
-def decoder(format_: str, layout: Layout, schema: Schema) -> Decoder:
-    """Return the decoder of a format.
-
-    Raises:
-        ConfigError: there is no such format.
-    """
-    if format_.lower() == "json":
-        return JsonDecoder(layout, schema)
-    if format_.lower() == "binary":
-        return BinaryDecoder(schema)
-    raise ConfigError(f"unknown format {format_!r}", hint=f"it can be {', '.join(FORMATS)}")
-
-
-class RowsDecoder:
-    """Rows that a source has decoded itself: they stay dicts, converted where a schema says so."""
-
-    def __init__(self, schema: Schema) -> None:
-        self._schema = schema
-
-    def decode(self, batch: Batch) -> tuple[Frame, list[Failure]]:
-        rows = batch.rows or []
-        if not self._schema:
-            return Frame(rows, batch.meta, batch.received_at, whole=True), []
-        names = self._schema.names
-        good: list[Row] = []
-        origin: list[int] = []
-        failures: list[Failure] = []
-        for index, row in enumerate(rows):
-            try:
-                good.append(self._schema.convert(row, names))
-                origin.append(index)
-            except RowError as error:
-                failures.append((index, error))
-        meta = PickedMetadata(batch.meta, origin)
-        return Frame(good, meta, batch.received_at, whole=True), failures
 
 
 class JsonDecoder:
@@ -168,54 +118,8 @@ class JsonDecoder:
         raise RowError("the payload is neither a JSON object nor an array of objects")
 
 
-class BinaryDecoder:
-    """The whole payload as one field: the declared bytea column, else ``self``."""
-
-    def __init__(self, schema: Schema) -> None:
-        self._name = schema.names[0] if schema else "self"
-
-    def decode(self, batch: Batch) -> tuple[Frame, list[Failure]]:
-        rows = [{self._name: payload} for payload in batch.payloads or []]
-        return Frame(rows, batch.meta, batch.received_at, whole=True), []
-
-
-class JsonEncoder:
+class JsonEncoder(Encoder):
     """Rows to JSON objects, lists of rows to arrays."""
 
     def __init__(self) -> None:
-        self._encode = msgspec.json.Encoder().encode
-
-    def encode(self, items: Sequence[Any]) -> list[bytes]:
-        """Return one payload for each item.
-
-        Raises:
-            TypeError, ValueError, OverflowError, RecursionError: some item can't be written; see
-                ``encode_one_by_one``.
-        """
-        return list(map(self._encode, items))
-
-    def encode_one_by_one(
-        self, items: Sequence[Any]
-    ) -> tuple[list[bytes], list[int], list[Failure]]:
-        """Return the payloads of all items that can be written, their places, and the failures."""
-        payloads: list[bytes] = []
-        places: list[int] = []
-        failures: list[Failure] = []
-        for index, item in enumerate(items):
-            try:
-                payloads.append(self._encode(item))
-                places.append(index)
-            except UNWRITABLE as error:
-                failures.append((index, RowError(f"can't be written as JSON: {error}")))
-        return payloads, places, failures
-
-
-def encoder(format_: str) -> JsonEncoder:
-    """Return the encoder of a format.
-
-    Raises:
-        ConfigError: there is no such format for results.
-    """
-    if format_.lower() != "json":
-        raise ConfigError(f"unknown format {format_!r} for a sink", hint="it can be json")
-    return JsonEncoder()
+        super().__init__("JSON", msgspec.json.Encoder().encode)

@@ -1,0 +1,1 @@
+"""Plugins: which files there are, what they export, whether they keep the contract."""

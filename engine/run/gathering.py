@@ -1,0 +1,102 @@
+"""Gathering results until they are enough to be sent as one message."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+
+from engine.run.messages import Outgoing
+
+_MOST_ROWS = 100_000
+"""Rows that wait for ``lingerInterval`` alone; more are sent early rather than fill the memory."""
+
+
+class Gatherer:
+    """Holds results back until there are ``size`` rows or ``flush`` is called.
+
+    ``size`` 0 is no limit but that of memory. Every result is confirmed once all its rows were
+    handed on and confirmed.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size or _MOST_ROWS
+        self._shares: list[_Share] = []
+        self._rows = 0
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def add(self, outgoing: Outgoing) -> Iterator[Outgoing]:
+        """Take results, and yield those that have become enough."""
+        if not len(outgoing):
+            outgoing.ticket.confirm()
+            return
+        start = 0
+        while start < len(outgoing):
+            stop = min(len(outgoing), start + self._size - self._rows)
+            self._shares.append(_Share(outgoing, start, stop))
+            self._rows += stop - start
+            start = stop
+            if self._rows >= self._size:
+                full = self.flush()
+                assert full is not None
+                yield full
+
+    def flush(self) -> Outgoing | None:
+        """Return all that has been gathered, None if that is nothing."""
+        if not self._shares:
+            return None
+        shares, self._shares = self._shares, []
+        size, self._rows = self._rows, 0
+        ticket = _JointTicket(shares)
+        if all(share.outgoing.rows is None for share in shares):
+            payloads = [payload for share in shares for payload in share.payloads()]
+            return Outgoing(None, payloads, ticket, [size])
+        rows = [
+            row for share in shares for row in share.outgoing.decoded()[share.start : share.stop]
+        ]
+        return Outgoing(rows, None, ticket, [size])
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """The part of some results that goes into one message."""
+
+    outgoing: Outgoing
+    start: int
+    stop: int
+
+    @property
+    def is_last(self) -> bool:
+        """Nothing of the results comes after it."""
+        return self.stop == len(self.outgoing)
+
+    def payloads(self) -> list[bytes]:
+        return (self.outgoing.payloads or [])[self.start : self.stop]
+
+
+class _JointTicket:
+    """The tickets of all results that went into one message, seen as one."""
+
+    def __init__(self, shares: list[_Share]) -> None:
+        self._shares = shares
+        self._ends = list(accumulate(share.stop - share.start for share in shares))
+
+    def lose(self, place: str, reason: str, message: str, indexes: Iterable[int]) -> None:
+        """Note lost rows with the results that each is of."""
+        lost: dict[int, list[int]] = {}
+        for index in indexes:
+            number = bisect_right(self._ends, index)
+            share = self._shares[number]
+            before = self._ends[number] - (share.stop - share.start)
+            lost.setdefault(number, []).append(index - before + share.start)
+        for number, own in lost.items():
+            self._shares[number].outgoing.ticket.lose(place, reason, message, own)
+
+    def confirm(self) -> None:
+        """Confirm the results that are out completely."""
+        for share in self._shares:
+            if share.is_last:
+                share.outgoing.ticket.confirm()
