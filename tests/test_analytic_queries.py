@@ -157,3 +157,27 @@ async def test_columns_that_changed_since_the_last_result() -> None:
         {"c": None},
         {"c": {"v": None}},
     ]
+
+
+# -- over aggregates
+
+
+async def test_over_aggregates_they_compare_windows() -> None:
+    sql = (
+        "SELECT k, sum(v) AS s, sum(v) - lag(sum(v)) OVER (PARTITION BY k) AS step "
+        "FROM demo GROUP BY k, TUMBLINGWINDOW(ms, 2)"
+    )
+    found = rows(*({"k": k, "v": v} for k, v in [("a", 1), ("b", 5), ("a", 2), ("a", 2), ("b", 9)]))
+    assert await emissions(sql, found, until=6) == [
+        (2, [{"k": "a", "s": 1}, {"k": "b", "s": 5}]),
+        (4, [{"k": "a", "s": 4, "step": 3}]),
+        (6, [{"k": "b", "s": 9, "step": 4}]),
+    ]
+
+
+async def test_having_may_look_for_windows_that_differ() -> None:
+    sql = (
+        "SELECT count(*) AS n FROM demo GROUP BY TUMBLINGWINDOW(ms, 2) HAVING had_changed(true, n)"
+    )
+    found: Rows = [(0, {}), (1, {}), (2, {}), (3, {}), (4, {})]
+    assert await emissions(sql, found, until=6) == [(2, [{"n": 2}]), (6, [{"n": 1}])]

@@ -15,6 +15,7 @@ from engine.sql.compile import QueryOptions
 from engine.sql.plan import (
     Aggregate,
     Analytic,
+    AnalyticOfGroups,
     Filter,
     Having,
     Join,
@@ -33,7 +34,7 @@ from engine.sql.walk import walk
 
 MakeQuery = Callable[[Stage], Query]
 """Compiles a stage for the rows that the query has at that point."""
-_BEFORE = (Scan, Analytic, Window, Join, Filter, Aggregate)
+_BEFORE = (Scan, Analytic, Window, Join, Filter, Aggregate, AnalyticOfGroups)
 """The operators that come before those of this module."""
 _RANKINGS = {
     "row_number": ranking.row_number,

@@ -21,6 +21,7 @@ from engine.sql.groups import Grouping, GroupResult, PassingFold
 from engine.sql.plan import Aggregate, Analytic, Plan, Scan, Window
 from engine.sql.query import Bindings, Query, Result
 from engine.sql.records import Record, RecordSaver
+from engine.sql.remembering import analytic_of_groups
 from engine.sql.stage import Stage
 
 _DROPS_EARLY = frozenset({"TUMBLING", "HOPPING"})
@@ -87,7 +88,12 @@ class WindowPipeline:
             fold = self._grouping.fold
         entrance.complete()
         self._finish = Finish(plan, make, inner, bindings.remembered)
-        self._finishes_together = self._finish.keeps_each_row and not has_state(plan, functions)
+        self._of_groups = analytic_of_groups(plan, make, functions, window_options.max_partitions)
+        self._finishes_together = (
+            self._finish.keeps_each_row
+            and self._of_groups is None
+            and not has_state(plan, functions)
+        )
         opened_at = None if is_event_time else window_options.opened_at
         timing = Timing(opened_at, window_options.zone)
         self._window: WindowOperator[Any, Record] = build(
@@ -126,10 +132,14 @@ class WindowPipeline:
         return None if self._is_event_time else self._window.next_deadline()
 
     def snapshot(self) -> Any:
-        return [self._bindings.snapshot(), self._entrance.snapshot(), self._window.snapshot()]
+        of_groups = None if self._of_groups is None else self._of_groups.snapshot()
+        window = self._window.snapshot()
+        return [self._bindings.snapshot(), self._entrance.snapshot(), window, of_groups]
 
     def restore(self, value: Any) -> None:
-        bindings, entrance, window = value
+        bindings, entrance, window, of_groups = value
+        if self._of_groups is not None:
+            self._of_groups.restore(of_groups)
         self._bindings.restore(bindings)
         self._entrance.restore(entrance)
         self._window.restore(window)
@@ -203,12 +213,15 @@ class WindowPipeline:
         return self._grouping.frame(together, values, whole=whole, typed=typed)
 
     def _finish_pane(self, frame: Frame, pane: Pane[Any], out: Emissions) -> None:
+        before = len(out.errors)
+        if self._of_groups is not None:
+            frame = self._of_groups(frame, out.errors)
         result = self._finish(frame, pane.trigger)
         out.errors += result.errors
         rows = result.rows or []
         if rows:
             out.add(rows)
-        out.made(len(rows) + len(result.errors))
+        out.made(len(rows) + len(out.errors) - before)
 
     def _counts_as_empty(self, pane: Pane[Any]) -> bool:
         """Tell whether a pane without rows is emitted as an empty window.
