@@ -238,7 +238,7 @@ async def test_windows_that_pass_having_are_counted() -> None:
         "SELECT count(*) AS n, last_agg_hit_count() AS c, last_agg_hit_time() AS t "
         f"FROM demo GROUP BY {WINDOW} HAVING count(*) > 1"
     )
-    found = [(0, {}), (1, {}), (1_000, {}), (2_000, {}), (2_001, {}), (2_002, {})]
+    found: Rows = [(0, {}), (1, {}), (1_000, {}), (2_000, {}), (2_001, {}), (2_002, {})]
     assert await emissions(sql, found, until=3_000) == [
         (1_000, [{"n": 2, "c": 0, "t": 0}]),
         (3_000, [{"n": 3, "c": 1, "t": START + 1_000}]),
