@@ -14,6 +14,7 @@ from engine.sql.functions import FunctionRegistry
 from engine.sql.plan import (
     Aggregate,
     Analytic,
+    AnalyticOfGroups,
     Filter,
     Having,
     Join,
@@ -97,8 +98,11 @@ def _operator(plan: Plan, node: Operator) -> str:
         case Window(window=window, where=where):
             kept = "" if where is None else f" where {text(where)}"
             return f"Window {window.kind} {', '.join(map(str, window.lengths))}{kept}"
-        case Analytic(calls=sites):
-            return "Analytic " + ", ".join(f"{call.name}({joined(call.args)})" for call in sites)
+        case Analytic(calls=sites) | AnalyticOfGroups(calls=sites):
+            when = "of groups " if isinstance(node, AnalyticOfGroups) else ""
+            return f"Analytic {when}" + ", ".join(
+                f"{call.name}({joined(call.args)})" for call in sites
+            )
         case Scan(whole=whole, columns=columns, metadata=keys):
             named = ", ".join(f"{c.name} {c.kind}" for c in columns)
             read = "all columns" if whole else named or "no columns"

@@ -41,6 +41,7 @@ from engine.sql.bind import (
     WINDOW,
     Binder,
     Clause,
+    reads_groups,
 )
 from engine.sql.equations import equations
 from engine.sql.functions import FunctionRegistry
@@ -50,6 +51,8 @@ from engine.sql.kinds import Kind
 from engine.sql.plan import (
     Aggregate,
     Analytic,
+    AnalyticCall,
+    AnalyticOfGroups,
     Filter,
     Having,
     Join,
@@ -142,10 +145,17 @@ class _Analyser:
             for key in select.order_by
         )
         unnested = self._unnested(items, where)
-        node = self._rows(where, window, sides)
+        of_rows, of_groups = binder.placed_analytic(items)
+        late = {call.number for call in of_groups}
+        for early in (*([] if where is None else [where]), *keys):
+            if reads_groups(early, items, late):
+                self._fail(early, "this stands before the groups that it reads")
+        node = self._rows(of_rows, where, window, sides)
         counts_groups = any(name.startswith("last_agg_") for name in binder.hits)
         if binder.aggregates or keys or counts_groups:
             node = Aggregate(node, keys, tuple(binder.aggregates))
+        if of_groups:
+            node = AnalyticOfGroups(node, tuple(of_groups))
         if having is not None:
             node = Having(node, having)
         if binder.rankings:
@@ -157,13 +167,17 @@ class _Analyser:
         return self._with_scans(plan)
 
     def _rows(
-        self, where: Expr | None, window: WindowNode | None, sides: Sequence[JoinSide]
+        self,
+        analytic: Sequence[AnalyticCall],
+        where: Expr | None,
+        window: WindowNode | None,
+        sides: Sequence[JoinSide],
     ) -> Operator:
         """Return the operators up to the groups; the scans are filled in when all is known."""
         relation = self._relations.first
         node: Operator = Scan(relation.stream, relation.label)
-        if self._binder.analytic:
-            node = Analytic(node, tuple(self._binder.analytic))
+        if analytic:
+            node = Analytic(node, tuple(analytic))
         if window is not None:
             node = Window(node, window, None if sides else where)
         if sides:
@@ -403,7 +417,7 @@ class _Analyser:
 def _special_calls(plan: Plan) -> Iterator[Call]:
     """Yield the calls that are computed by operators of their own, for what they say of kinds."""
     for node in plan.operators():
-        if isinstance(node, (Aggregate, Analytic)):
+        if isinstance(node, (Aggregate, Analytic, AnalyticOfGroups)):
             yield from (Call(name=call.name, args=call.args) for call in node.calls)
 
 

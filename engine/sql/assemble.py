@@ -110,13 +110,16 @@ def _inner(
     def make(stage: Stage) -> Query:
         return Query(plan, layout, functions, QueryOptions(), bindings, stage)
 
+    needs = later_needs(plan, before=(Scan,))
     analytic = None
-    if plan.find(Analytic) is not None:
+    if (calls := plan.find(Analytic)) is not None:
         analytic = AnalyticStage(
             plan,
-            plan.scan.label,
+            calls.calls,
             make,
             functions,
+            needs.supplied_by("time"),
+            stream=plan.scan.label,
             max_partitions=options.window.max_partitions,
         )
     query = Query(
@@ -127,6 +130,5 @@ def _inner(
         bindings,
         forwards_payloads=options.forwards_payloads,
     )
-    needs = later_needs(plan, before=(Scan,))
     with_time = bool(needs.supplied_by("time"))
     return RowPipeline(query, analytic, with_time=with_time)

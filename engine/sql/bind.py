@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -35,7 +35,7 @@ from engine.sql.infer import literal_values
 from engine.sql.inputs import Relations, streams_of
 from engine.sql.kinds import kind_of
 from engine.sql.plan import AggregateCall, AnalyticCall, RankCall
-from engine.sql.walk import rebuild
+from engine.sql.walk import children, rebuild
 from engine.suggest import did_you_mean
 
 META_FUNCTIONS = frozenset({"meta", "mqtt"})
@@ -67,7 +67,10 @@ ON = Clause("ON")
 WINDOW = Clause("a window")
 WHEN = Clause("WHEN of a window")
 ARGUMENT = Clause("an aggregate", takes_window_values=True)
-REMEMBERED = Clause("an analytic function")
+REMEMBERED = Clause("an analytic function before the window")
+REMEMBERED_OF_GROUPS = Clause(
+    "an analytic function", takes_aggregates=True, takes_window_values=True
+)
 RANKED = Clause("OVER of a ranking", takes_aggregates=True, takes_window_values=True)
 
 
@@ -91,6 +94,7 @@ class Binder:
         self._is_windowed = is_windowed
         self.aggregates: list[AggregateCall] = []
         self.analytic: list[AnalyticCall] = []
+        self._analytic_sites: list[Call] = []
         self.rankings: list[RankCall] = []
         self.hits: list[str] = []
         self.changes = 0
@@ -179,7 +183,11 @@ class Binder:
         if name == "event_time" and not call.args:
             return Supplied(place="time", index=0, at=call.at)
         spec = self._spec(call)
-        within = {"aggregate": ARGUMENT, "analytic": REMEMBERED}.get(spec.kind, clause)
+        within = clause
+        if spec.kind == "aggregate":
+            within = ARGUMENT
+        elif spec.kind == "analytic":
+            within = REMEMBERED_OF_GROUPS if clause.takes_aggregates else REMEMBERED
         args = tuple(self.bind(arg, alias, within) for arg in call.args)
         bound = Call(name=spec.name, args=args, at=call.at)
         self._check_arity(bound, spec)
@@ -240,11 +248,37 @@ class Binder:
         over = call.over or Over()
         if over.order_by:
             self.fail(call, f"{call.name} takes no ORDER BY")
-        partition = tuple(self.bind(part, alias, REMEMBERED) for part in over.partition_by)
-        when = None if over.when is None else self.bind(over.when, alias, REMEMBERED)
-        stream = self._only_stream(call, (*bound.args, *partition, *([when] if when else [])))
-        self.analytic.append(AnalyticCall(stream, bound.name, bound.args, partition, when))
-        return Supplied(place="analytic", index=len(self.analytic) - 1, at=call.at)
+        within = REMEMBERED_OF_GROUPS if clause.takes_aggregates else REMEMBERED
+        partition = tuple(self.bind(part, alias, within) for part in over.partition_by)
+        when = None if over.when is None else self.bind(over.when, alias, within)
+        number = len(self.analytic)
+        made = AnalyticCall(number, "", bound.name, bound.args, partition, when)
+        self.analytic.append(made)
+        self._analytic_sites.append(call)
+        return Supplied(place="analytic", index=number, at=call.at)
+
+    def placed_analytic(
+        self, items: Sequence[Item]
+    ) -> tuple[list[AnalyticCall], list[AnalyticCall]]:
+        """Return the analytic calls that see rows, and those that see groups.
+
+        ``items`` are those of SELECT, bound.
+
+        Raises:
+            SqlError: a call reads several streams.
+        """
+        of_rows: list[AnalyticCall] = []
+        of_groups: list[AnalyticCall] = []
+        late: set[int] = set()
+        for made, call in zip(self.analytic, self._analytic_sites, strict=True):
+            parts = (*made.args, *made.partition_by, *([] if made.when is None else [made.when]))
+            if any(reads_groups(part, items, late) for part in parts):
+                late.add(made.number)
+                of_groups.append(made)
+            else:
+                stream = self._only_stream(call, parts)
+                of_rows.append(msgspec.structs.replace(made, stream=stream))
+        return of_rows, of_groups
 
     def _only_stream(self, call: Call, expressions: Sequence[Expr]) -> str:
         """Return the stream that a call reads; it runs before streams are joined."""
@@ -353,3 +387,14 @@ class Binder:
 def _placeless(node: Any) -> Any:
     """Return an expression without its places, so that equal ones are found to be equal."""
     return rebuild(msgspec.structs.replace(node, at=None), _placeless)
+
+
+def reads_groups(node: Node, items: Sequence[Item], late: Container[int]) -> bool:
+    """Tell whether an expression reads aggregates, also by aliases and calls that do."""
+    if isinstance(node, Supplied):
+        if node.place == "analytic":
+            return node.index in late
+        return node.place in ("aggregate", "window")
+    if isinstance(node, Alias):
+        return reads_groups(items[node.index].expr, items, late)
+    return any(reads_groups(child, items, late) for child in children(node))

@@ -15,7 +15,7 @@ from engine.sql.code import TIME_OF_ROW, supplied_name
 from engine.sql.finish import MakeQuery
 from engine.sql.functions import FunctionRegistry
 from engine.sql.inputs import streams_of
-from engine.sql.plan import Plan, Scan
+from engine.sql.plan import Analytic, Plan, Scan
 from engine.sql.query import Query
 from engine.sql.records import Record, Records, RowKeeper
 from engine.sql.remembering import AnalyticStage
@@ -82,18 +82,26 @@ class Entrance:
         self._make = make
         self._plan = plan
         self._several = len(plan.scans) > 1
-        analytic = AnalyticStage(plan, scan.label, make, functions, max_partitions=max_partitions)
+        calls = plan.find(Analytic)
+        time = needs.supplied_by("time") or ((TIME_OF_ROW,) if with_time else ())
+        analytic = AnalyticStage(
+            plan,
+            () if calls is None else calls.calls,
+            make,
+            functions,
+            time,
+            stream=scan.label,
+            max_partitions=max_partitions,
+        )
         self.analytic = analytic if analytic.is_needed else None
         supplied = [
             node
             for node in needs.supplied_by("analytic")
             if self.analytic is not None and self.analytic.has(node.index)
         ]
-        if with_time or needs.supplied_by("time"):
-            supplied.append(TIME_OF_ROW)
+        supplied += time
         metadata = [key for key in needs.metadata if key[0] in ("", scan.label)]
         self.records = Records(metadata, supplied)
-        self.has_time = with_time
         self.control = Control()
         self._condition: Expr | None = None
         if where is not None:

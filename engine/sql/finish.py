@@ -15,6 +15,7 @@ from engine.sql.compile import QueryOptions
 from engine.sql.plan import (
     Aggregate,
     Analytic,
+    AnalyticOfGroups,
     Filter,
     Having,
     Join,
@@ -33,7 +34,7 @@ from engine.sql.walk import walk
 
 MakeQuery = Callable[[Stage], Query]
 """Compiles a stage for the rows that the query has at that point."""
-_BEFORE = (Scan, Analytic, Window, Join, Filter, Aggregate)
+_BEFORE = (Scan, Analytic, Window, Join, Filter, Aggregate, AnalyticOfGroups)
 """The operators that come before those of this module."""
 _RANKINGS = {
     "row_number": ranking.row_number,
@@ -66,6 +67,13 @@ class Finish:
             condition = None
         stage = final_stage(plan, condition, with_metadata=options.send_meta_to_sink)
         self._select = make(stage)
+        self.keeps_each_row = not (
+            self._steps
+            or condition
+            or plan.root.unnested is not None
+            or plan.root.limit is not None
+        )
+        """Whether each row gives one result, unless it has an error, whatever comes with it."""
 
     def texts(self) -> list[str]:
         """Return the Python text that was generated, for people."""
@@ -129,7 +137,7 @@ class _Ranks:
             keys = [[record[place] for place in order] for record in records]
             name = supplied_name(Supplied(place="ranking", index=number))
             values[name] = rank(partitions, keys, descending)
-        return self._records.frame(records, values, typed=frame.typed)
+        return self._records.frame(records, values, whole=frame.whole, typed=frame.typed)
 
 
 class _Sort:
@@ -149,7 +157,10 @@ class _Sort:
         keys = [[record[place] for place in self._places] for record in records]
         positions = ranking.ordered(range(len(records)), keys, self._descending)
         return self._records.frame(
-            [records[position] for position in positions], {}, typed=frame.typed
+            [records[position] for position in positions],
+            {},
+            whole=frame.whole,
+            typed=frame.typed,
         )
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from engine.errors import RowError
 from engine.functions.stateful import InlineAggregate
-from engine.ops.fold import KeyedFold, thawed
+from engine.ops.fold import GroupFold
 from engine.sql.functions import FunctionSpec, Parameter
 from engine.sql.kinds import Kind, kind_of
 from engine.sql.records import Record
@@ -308,54 +309,22 @@ class AggregateFold:
         return self._saver.load(value)
 
 
-class GroupsFold(KeyedFold[Group, Record]):
+class GroupsFold(GroupFold[Group, Record]):
     """Rows in groups by key; see ``engine.ops.fold.KeyedFold``."""
 
     def __init__(self, code: GroupCode, inner: AggregateFold, key: int, passes: int | None) -> None:
-        self._code = code
-        self._inner = inner
-        self._key = key
+        super().__init__(inner, itemgetter(key))
+        self._add = code.add_to_groups
         self._passes = passes
-
-    @property
-    def inner(self) -> AggregateFold:
-        return self._inner
-
-    @property
-    def is_compact(self) -> bool:
-        return self._inner.is_compact
 
     def key(self, row: Record) -> Hashable:
         if self._passes is not None and not row[self._passes]:
             return _NOBODY
-        key: Hashable = row[self._key]
-        return key
-
-    def empty(self) -> dict[Hashable, Group]:
-        return {}
+        return super().key(row)
 
     def add(self, state: dict[Hashable, Group], rows: Sequence[Record]) -> dict[Hashable, Group]:
-        self._code.add_to_groups(state, rows)
+        self._add(state, rows)
         return state
-
-    def merge(
-        self, older: dict[Hashable, Group], newer: dict[Hashable, Group]
-    ) -> dict[Hashable, Group]:
-        merge, make = self._code.merge, self._code.make
-        both = {
-            key: merge(group, newer[key] if key in newer else make(None))
-            for key, group in older.items()
-        }
-        for key, group in newer.items():
-            if key not in older:
-                both[key] = merge(make(None), group)
-        return both
-
-    def snapshot(self, state: dict[Hashable, Group]) -> Any:
-        return [[key, self._inner.snapshot(group)] for key, group in state.items()]
-
-    def restore(self, value: Any) -> dict[Hashable, Group]:
-        return {thawed(key): self._inner.restore(group) for key, group in value}
 
 
 class GroupSaver:

@@ -24,6 +24,9 @@ from engine.sql.plan import Aggregate, Plan
 from engine.sql.records import Record, Records, RecordSaver
 from engine.sql.stage import Check, Key
 
+GroupResult = tuple[Record, Sequence[Any]]
+"""The first record of a group and the values of its aggregates."""
+
 
 class Grouping:
     """Aggregates of records; what they need is made part of ``records``.
@@ -77,37 +80,42 @@ class Grouping:
         check = self.code.fitting_verified if verified else self.code.fitting
         return check(records, errors)
 
-    def frame(
-        self,
-        state: Any,
-        values: Mapping[str, Any],
-        errors: list[RowError],
-        *,
-        typed: bool,
-        empty: Record | None = None,
-    ) -> Frame:
-        """Return a row for each group: its first one with the aggregates and ``values``.
+    def results(
+        self, state: Any, errors: list[RowError], empty: Record | None = None
+    ) -> list[GroupResult]:
+        """Return for each group its first row and the values of its aggregates.
 
         ``empty``, if given, stands for the first row of a group without rows.
         """
-        firsts: list[Record] = []
-        results: list[Sequence[Any]] = []
+        found: list[GroupResult] = []
         for group in self._groups(state):
             first = group[0] if group[0] is not None else empty
             if first is None:
                 continue
             try:
-                results.append(self.code.results(group))
+                found.append((first, self.code.results(group)))
             except RowError as error:
                 errors.append(error)
-                continue
-            firsts.append(first)
-        size = len(firsts)
+        return found
+
+    def frame(
+        self,
+        results: Sequence[GroupResult],
+        values: Mapping[str, Sequence[Any]],
+        *,
+        whole: bool,
+        typed: bool,
+    ) -> Frame:
+        """Return a row for each group: its first one with the aggregates and ``values``."""
         supplied: dict[str, Sequence[Any]] = {
-            name: [result[index] for result in results] for index, name in enumerate(self._names)
+            name: [result[index] for _, result in results] for index, name in enumerate(self._names)
         }
-        supplied.update((name, [value] * size) for name, value in values.items())
-        return self._records.frame(firsts, supplied, typed=typed)
+        return self._records.frame(
+            [first for first, _ in results],
+            {**supplied, **values},
+            whole=whole,
+            typed=typed,
+        )
 
     def _groups(self, state: Any) -> Iterator[Group]:
         if self.is_keyed:

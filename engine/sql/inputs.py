@@ -95,10 +95,6 @@ class Relations:
         hint = did_you_mean(name, labels) or f"there are {', '.join(labels)}"
         raise self.error(node, f"stream {name} not found in FROM", hint)
 
-    def is_qualifier(self, name: str) -> bool:
-        """Tell whether a name before a point is that of a stream rather than of a column."""
-        return any(name in (relation.label, relation.stream) for relation in self._all)
-
     def column(self, column: Column) -> Column:
         """Return a column with the label of its stream, "" if only the rows can tell.
 

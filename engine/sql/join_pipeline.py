@@ -25,6 +25,7 @@ from engine.sql.joining import Combination, Joiner, Lookup
 from engine.sql.plan import Aggregate, Analytic, Filter, Join, Plan, Scan, Window
 from engine.sql.query import Bindings, Query, Result
 from engine.sql.records import Record, Records, RecordSaver, RowKeeper
+from engine.sql.remembering import analytic_of_groups
 from engine.sql.stage import Needs, Stage
 
 _EMPTY_LAYOUT = Layout()
@@ -105,6 +106,7 @@ class JoinPipeline:
         self._joiner = Joiner(plan, join, all_records, nothing, make, needs, lookups)
         self._after = _AfterJoin(plan, functions, make, needs)
         self._finish = Finish(plan, make, inner, bindings.remembered)
+        self._of_groups = analytic_of_groups(plan, make, functions, window_options.max_partitions)
         self._unnests = plan.root.unnested is not None
         self._row_by_row = any(side.kind in ("RIGHT", "FULL") for side in join.sides)
         self._window: WindowOperator[list[Item], Item] | None = None
@@ -162,10 +164,13 @@ class JoinPipeline:
             None if entrance is None else entrance.snapshot() for entrance in self._entrances
         ]
         window = None if self._window is None else self._window.snapshot()
-        return [self._bindings.snapshot(), entrances, tables, window]
+        of_groups = None if self._of_groups is None else self._of_groups.snapshot()
+        return [self._bindings.snapshot(), entrances, tables, window, of_groups]
 
     def restore(self, value: Any) -> None:
-        bindings, entrances, tables, window = value
+        bindings, entrances, tables, window, of_groups = value
+        if self._of_groups is not None:
+            self._of_groups.restore(of_groups)
         self._bindings.restore(bindings)
         for entrance, saved in zip(self._entrances, entrances, strict=True):
             if entrance is not None:
@@ -237,6 +242,8 @@ class JoinPipeline:
         before = len(out.errors)
         frame = self._after(self._joiner.frame(combinations, values), values, out.errors)
         rows = []
+        if self._of_groups is not None:
+            frame = self._of_groups(frame, out.errors)
         if len(frame):
             result = self._finish(frame, values[TIME])
             out.errors += result.errors
@@ -279,10 +286,12 @@ class _AfterJoin:
             return frame
         records = self._query.records(frame, errors)
         if self._grouping is None:
-            return self._records.frame(records, {}, typed=False)
+            return self._records.frame(records, {}, whole=False, typed=False)
         records = self._grouping.fitting(records, errors, verified=False)
         state = self._grouping.fold.add(self._grouping.fold.empty(), records)
-        return self._grouping.frame(state, values, errors, typed=False)
+        results = self._grouping.results(state, errors)
+        columns = {name: [value] * len(results) for name, value in values.items()}
+        return self._grouping.frame(results, columns, whole=False, typed=False)
 
     def texts(self) -> list[str]:
         groups = [] if self._grouping is None else [self._grouping.code.text]

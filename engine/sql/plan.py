@@ -1,7 +1,7 @@
 """The logical plan of a query: what to compute, free of asyncio and of code generation.
 
 Operators stand in the order in which they run, the first one innermost: Scan, Analytic, Window,
-Join, Filter, Aggregate, Having, Rank, Order, Project.
+Join, Filter, Aggregate, AnalyticOfGroups, Having, Rank, Order, Project.
 """
 
 from __future__ import annotations
@@ -45,9 +45,11 @@ class Scan(msgspec.Struct, frozen=True, tag=True):
 class AnalyticCall(msgspec.Struct, frozen=True):
     """One call site of a function that remembers earlier rows, of each partition by itself.
 
-    ``stream`` is the label of the stream whose rows it sees.
+    ``stream`` is the label of the stream whose rows it sees, "" if it sees groups; ``number``
+    counts all calls of a query.
     """
 
+    number: int
     stream: str
     name: str
     args: tuple[Expr, ...]
@@ -118,6 +120,13 @@ class Aggregate(msgspec.Struct, frozen=True, tag=True):
     calls: tuple[AggregateCall, ...]
 
 
+class AnalyticOfGroups(msgspec.Struct, frozen=True, tag=True):
+    """Compute the analytic functions that read aggregates, from one group to the next."""
+
+    input: Operator
+    calls: tuple[AnalyticCall, ...]
+
+
 class Having(msgspec.Struct, frozen=True, tag=True):
     """Keep the groups for which a condition is true."""
 
@@ -169,7 +178,19 @@ class Project(msgspec.Struct, frozen=True, tag=True):
         return isinstance(star, Star) and not star.excluded and not star.replaced
 
 
-Operator = Scan | Analytic | Window | Join | Filter | Aggregate | Having | Rank | Order | Project
+Operator = (
+    Scan
+    | Analytic
+    | Window
+    | Join
+    | Filter
+    | Aggregate
+    | AnalyticOfGroups
+    | Having
+    | Rank
+    | Order
+    | Project
+)
 OperatorT = TypeVar("OperatorT")
 
 
@@ -200,7 +221,7 @@ def expressions_of(operator: Operator) -> Iterator[Node]:
                 yield from (*rank.partition_by, *(key.expr for key in rank.order_by))
         case Order(keys=keys):
             yield from (key.expr for key in keys)
-        case Analytic(calls=sites):
+        case Analytic(calls=sites) | AnalyticOfGroups(calls=sites):
             for site in sites:
                 yield from (*site.args, *site.partition_by)
                 if site.when is not None:

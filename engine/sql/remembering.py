@@ -1,4 +1,4 @@
-"""The stage that computes analytic functions, before anything else sees the rows of a stream."""
+"""The stage that computes analytic functions: of rows before all else, or of groups."""
 
 from __future__ import annotations
 
@@ -12,50 +12,46 @@ from engine.sql.ast import Supplied
 from engine.sql.code import supplied_name
 from engine.sql.finish import MakeQuery, later_needs
 from engine.sql.functions import FunctionRegistry
-from engine.sql.plan import Analytic, AnalyticCall, Plan, Scan
+from engine.sql.plan import Aggregate, Analytic, AnalyticCall, AnalyticOfGroups, Plan, Scan
 from engine.sql.records import Record, Records
 from engine.sql.stage import Args, Check, needs_of
 
 
 class AnalyticStage:
-    """The analytic functions over one stream; those that read others run after them."""
+    """Analytic functions over rows in their order; those that read others run after them."""
 
     def __init__(
         self,
         plan: Plan,
-        stream: str,
+        calls: Sequence[AnalyticCall],
         make: MakeQuery,
         functions: FunctionRegistry,
+        carried: Sequence[Supplied],
         *,
+        stream: str = "",
         max_partitions: int = MAX_PARTITIONS,
     ) -> None:
-        """``stream`` is the label of the stream; more partitions than that are forgotten."""
-        analytic = plan.find(Analytic)
-        calls = analytic.calls if analytic is not None else ()
-        own = [number for number, call in enumerate(calls) if call.stream == stream]
+        """``carried`` are the values that rows have already and that must not get lost.
+
+        ``stream`` is the label of the stream of the rows; the calls on others are left out.
+        More partitions than that are forgotten.
+        """
+        own = [call for call in calls if call.stream == stream]
         needs = later_needs(plan, before=(Scan,))
-        metadata = [key for key in needs.metadata if key[0] in ("", stream)]
-        outside = [node for node in needs.supplied if node.place == "time"]
+        metadata = [key for key in needs.metadata if not stream or key[0] in ("", stream)]
         self._levels: list[_Level] = []
-        self._numbers = frozenset(own)
+        self._numbers = frozenset(call.number for call in own)
         done: list[int] = []
         while len(done) < len(own):
             ready = [
-                number
-                for number in own
-                if number not in done and _reads(plan, calls[number]) <= {*done}
+                call
+                for call in own
+                if call.number not in done and _reads(plan, call) & self._numbers <= {*done}
             ]
             earlier = [Supplied(place="analytic", index=number) for number in done]
-            self._levels.append(
-                _Level(
-                    [(number, calls[number]) for number in ready],
-                    Records(metadata, [*outside, *earlier]),
-                    make,
-                    functions,
-                    max_partitions,
-                )
-            )
-            done += ready
+            records = Records(metadata, [*carried, *earlier])
+            self._levels.append(_Level(ready, records, make, functions, max_partitions))
+            done += [call.number for call in ready]
 
     def __call__(self, frame: Frame, errors: list[RowError]) -> Frame:
         """Return the rows with the values of all calls; a row with an error is left out."""
@@ -92,6 +88,23 @@ class AnalyticStage:
                 partitions.restore(state)
 
 
+def analytic_of_groups(
+    plan: Plan, make: MakeQuery, functions: FunctionRegistry, max_partitions: int
+) -> AnalyticStage | None:
+    """Return the stage of the calls that see the groups of one window after the other, if any."""
+    calls = plan.find(AnalyticOfGroups)
+    if calls is None:
+        return None
+    needs = later_needs(plan, before=(Aggregate, Analytic, Scan))
+    own = {call.number for call in calls.calls}
+    carried = [
+        node
+        for node in needs.supplied
+        if node.place != "ranking" and not (node.place == "analytic" and node.index in own)
+    ]
+    return AnalyticStage(plan, calls.calls, make, functions, carried, max_partitions=max_partitions)
+
+
 def _reads(plan: Plan, call: AnalyticCall) -> set[int]:
     """Return the numbers of the calls whose values a call reads."""
     parts = [*call.args, *call.partition_by, *([] if call.when is None else [call.when])]
@@ -104,7 +117,7 @@ class _Level:
 
     def __init__(
         self,
-        calls: Sequence[tuple[int, AnalyticCall]],
+        calls: Sequence[AnalyticCall],
         records: Records,
         make: MakeQuery,
         functions: FunctionRegistry,
@@ -113,7 +126,7 @@ class _Level:
         self._records = records
         self._sites: list[tuple[str, Partitions, int, int, int | None]] = []
         self.partitions: list[Partitions] = []
-        for number, call in calls:
+        for call in calls:
             spec = functions.get(call.name)
             assert spec is not None
             assert spec.tracker is not None, f"{call.name} is not analytic"
@@ -121,7 +134,7 @@ class _Level:
             self.partitions.append(partitions)
             self._sites.append(
                 (
-                    supplied_name(Supplied(place="analytic", index=number)),
+                    supplied_name(Supplied(place="analytic", index=call.number)),
                     partitions,
                     records.add(Args(call.args)),
                     records.add(Args(call.partition_by)),
@@ -152,4 +165,4 @@ class _Level:
             kept.append(record)
             for column, value in zip(columns.values(), values, strict=True):
                 column.append(value)
-        return self._records.frame(kept, columns, typed=frame.typed)
+        return self._records.frame(kept, columns, whole=frame.whole, typed=frame.typed)
