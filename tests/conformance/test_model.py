@@ -24,6 +24,8 @@ UNKNOWN = (
     "*/last*hit*",
     "*hit/last-*",
     "analytic/window/lag-of-alias",
+    "analytic/window/having-changed",
+    "analytic/window/acc-sum",
 )
 """Cases of functions that the model doesn't know: they need more than the values of rows."""
 
