@@ -97,6 +97,8 @@ class Binder:
         self._analytic_sites: list[Call] = []
         self.rankings: list[RankCall] = []
         self.hits: list[str] = []
+        self.counts_rows = False
+        """Whether there is a count(*): then declared columns are checked, whoever reads them."""
         self.changes = 0
 
     def bind(self, node: Any, alias: AliasOf, clause: Clause) -> Any:
@@ -232,6 +234,7 @@ class Binder:
         args = bound.args
         if spec.name == "count" and isinstance(args[0], Star):
             args = (Literal(value=1),)  # no column is needed to count rows
+            self.counts_rows = True
         elif spec.wants_row:
             args = (Star(stream=self._relations.first.label), *args)
         kept = None if call.filter is None else self.bind(call.filter, alias, ARGUMENT)
