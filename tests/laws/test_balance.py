@@ -83,7 +83,7 @@ def _rows_of_errors(outcome: Outcome) -> int:
     return sum("error" in row for row in outcome.rows)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(sql=st.one_of(queries, join_queries()), found=feeds, times=options, sends=st.booleans())
 def test_every_row_is_in_exactly_one_place(
     sql: str, found: dict[str, list[Message]], times: dict[str, Any], sends: bool
@@ -102,7 +102,7 @@ def test_every_row_is_in_exactly_one_place(
     assert min(dataclasses.astuple(balance)) >= 0, balance
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     window=timed_windows,
     where=conditions,
