@@ -15,11 +15,7 @@ DEVIATIONS = read_deviations()
 
 COMPLETE = (
     "aggregate/*",
-    "analytic/[!w]*",
-    "analytic/w[!i]*",
-    "analytic/window/[!l]*",
-    "analytic/window/lag-[!o]*",
-    "analytic/window/lag-of-col",
+    "analytic/*",
     "errors/*",
     "function/aggregate/[!r]*",
     "function/analytic/*",
