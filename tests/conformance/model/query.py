@@ -59,7 +59,7 @@ class QueryModel(Entrance):
             return having is None or self.fails(firing) or self.given(firing).rows is not None
         if not self.shows_empty(firing) or having is None:
             return self.shows_empty(firing)
-        nothing = {id(call): _nothing for call in self.aggregates}
+        nothing = {id(call): _nothing for call in (*self.aggregates, *self.of_groups)}
         try:
             return Scope(self.select, self.arrived.kinds, {}, calls=nothing).is_true(having)
         except RowError:
