@@ -160,7 +160,7 @@ RANKINGS = (
     "rank() OVER (ORDER BY v)",
     "dense_rank() OVER (PARTITION BY g ORDER BY s, v DESC)",
 )
-CHANGES = ("changed_cols('c_', true, v, s)", "changed_cols('', false, v + 1)")
+CHANGES = ("changed_cols('c_', true, v, s)", "changed_cols('', false, v + 1) AS changes")
 
 
 def _items(draw: Draw, *pools: tuple[str, ...]) -> list[str]:
