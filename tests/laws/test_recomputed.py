@@ -157,7 +157,8 @@ class Query:
     def sql_of_rows(self) -> str:
         added = "lag(v) AS lagged, window_start() AS ws, window_end() AS we"
         over = ""
-        if self.window.startswith("STATEWINDOW") and self.keys:  # one window for each group
+        is_whole = self.window.startswith("STATEWINDOW") and "OVER" not in self.window
+        if is_whole and self.keys:  # one window for each group
             over = f" OVER (PARTITION BY {', '.join(self.keys)})"
         return f"SELECT *, {added} FROM demo{self._where} GROUP BY {self.window}{over}"
 
