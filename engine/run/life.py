@@ -130,10 +130,9 @@ class RuleLife:
             self.is_held = True
             await self.halt(seconds)
 
-        async with anyio.create_task_group() as tasks:
-            if self.rule.status.state is RuleState.STOPPING:
-                tasks.start_soon(self.rule.stop, seconds)
-            await self.ask("stop", stop)
+        if self.rule.status.state is RuleState.STOPPING:
+            self.home.tasks.start_soon(self.rule.stop, seconds, name=f"rule[{self.rule.id}].stop")
+        await self.ask("stop", stop)
 
     async def restart(self) -> None:
         """Stop the rule after it has drained and start it.
