@@ -137,6 +137,13 @@ ANALYTIC = (
     "lag(had_changed(true, s))",
     "CASE WHEN had_changed(true, v) THEN lag(i) ELSE -1 END",
 )
+OF_GROUPS = (
+    "lag(count(*))",
+    "had_changed(true, sum(v))",
+    "acc_max(avg(v)) OVER (PARTITION BY k WHEN count(*) > 1)",
+    "lag(window_end())",
+    "CASE WHEN had_changed(true, k) THEN lag(sum(v)) END",
+)
 PLAIN = (
     "k",
     "v",
@@ -186,9 +193,13 @@ def window_queries(draw: Draw) -> str:
     is_grouped = draw(st.booleans())
     keys = draw(st.sampled_from(["", "", "k", "k, g", "l"])) if is_grouped else ""
     if is_grouped:
-        items = ["count(*) AS n", *_items(draw, AGGREGATES, PLAIN, OF_WINDOWS, RANKINGS)]
+        items = ["count(*) AS n", *_items(draw, AGGREGATES, OF_GROUPS, PLAIN, OF_WINDOWS, RANKINGS)]
         items += draw(st.sampled_from([[], ["last_agg_hit_count() AS h"]]))
-        having = draw(st.sampled_from(["", "", "n > 1", "sum(v) > 2", "last_agg_hit_count() < 3"]))
+        having = draw(
+            st.sampled_from(
+                ["", "", "n > 1", "sum(v) > 2", "last_agg_hit_count() < 3", "lag(n) > 0"]
+            )
+        )
     else:
         items = _items(draw, PLAIN, ANALYTIC, OF_WINDOWS, RANKINGS, CHANGES)
         items += draw(st.sampled_from([["*"], ["i"], ["i", "unnest(l) AS u"]]))
