@@ -49,6 +49,8 @@ from engine.errors import (
     Rejected,
     RowError,
 )
+from engine.state.codec import CODEC
+from engine.state.errors import Unstorable
 from engine.state.scope import StateScope
 
 __all__ = (
@@ -84,9 +86,11 @@ __all__ = (
     "Source",
     "Template",
     "Token",
+    "Unstorable",
+    "state_codec",
 )
 
-API_VERSION = "1.0.0"
+API_VERSION = "1.1.0"
 """Semantic version of this module's contract."""
 
 T = TypeVar("T")
@@ -126,7 +130,15 @@ class Context(ABC):
     state: StateScope
 
     def put_state(self, key: str, value: Any) -> None:
-        """Remember ``value`` (any data) under ``key``, for this instance only."""
+        """Remember ``value`` under ``key``, for this instance only.
+
+        It may be plain data, dates, decimals, sets, dataclasses, Structs, enumerations, and types
+        with a `state_codec`. It is checked, and copied for the next checkpoint, when it is put:
+        changing a value in place without putting it again is not checkpointed.
+
+        Raises:
+            Unstorable: it can't be stored; what was there before stays.
+        """
         self.state.values[key] = value
 
     def get_state(self, key: str, default: Any = None) -> Any:
@@ -162,6 +174,21 @@ class Context(ABC):
     @abstractmethod
     def report_connection(self, connected: bool, message: str = "") -> None:
         """Tell the status of the rule whether the other side is reachable."""
+
+
+def state_codec(
+    type_: type[T], name: str, pack: Callable[[T], Any], unpack: Callable[[Any], T]
+) -> None:
+    """Declare how instances of exactly ``type_`` are stored in the state of plugins.
+
+    Call it at the top of the plugin's module. ``name`` stands for the type in what is stored and
+    must stay the same; ``pack`` returns data that can be stored, ``unpack`` makes an instance of
+    it.
+
+    Raises:
+        Unstorable: another type has that name.
+    """
+    CODEC.register(type_, name, pack, unpack)
 
 
 class Use(msgspec.Struct, frozen=True):
@@ -359,8 +386,9 @@ class BatchFunction(Protocol):
     """What a ``Function`` may have beside ``exec``: the same for all rows of a batch in one call.
 
     ``exec_batch`` gets a list of values for each argument, all of the same length, and returns a
-    list of that length. It must give what ``exec`` would give row by row; when it raises, the
-    engine asks ``exec`` instead.
+    list of that length (or an array, which is turned into one). It must give what ``exec`` would
+    give row by row; when it raises, the engine asks ``exec`` instead. It is used for functions that
+    are ``stateless``, where the query is sure to need the value of each row.
     """
 
     def exec_batch(self, ctx: Context, *columns: Sequence[Any]) -> Sequence[Any]: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
@@ -34,7 +35,12 @@ from engine.run.rule import ResultLimit, Rule
 from engine.run.shared import SharedSource
 from engine.run.source import SourceRunner, StreamReader
 from engine.sql.ast import CreateStream, Select
+from engine.state.errors import StoreFailed
+from engine.state.lock import FolderLock
 from engine.state.store import CheckpointStore
+from engine.state.stored import CHECKPOINTS, DATA
+
+logger = logging.getLogger(__name__)
 
 F = TypeVar("F", bound=Callable[..., Any])
 RuleLike = RuleDef | Mapping[str, Any] | str | Path
@@ -78,6 +84,7 @@ class Engine:
         self._builder: Builder | None = None
         self._bus: MemoryBus | None = None
         self._checkpoints: CheckpointStore | None = None
+        self._data_lock: FolderLock | None = None
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -127,6 +134,9 @@ class Engine:
         if self._checkpoints is not None:
             self._checkpoints.close()
             self._checkpoints = None
+        if self._data_lock is not None:
+            self._data_lock.release()
+            self._data_lock = None
 
     async def stop_all(self, *, drain: float | None = None) -> None:
         """Stop every rule, all at the same time; ``drain`` overrides the engine's."""
@@ -370,13 +380,17 @@ class Engine:
             StoreFailed: it can't be opened.
         """
         if self._checkpoints is None:
-            self._checkpoints = CheckpointStore(self.data_path / "checkpoints.db")
+            self._checkpoints = CheckpointStore(self.data_path / CHECKPOINTS)
+            try:
+                self._data_lock = FolderLock(self.data_path)
+            except StoreFailed as error:  # its rules may be others
+                logger.warning("%s: another engine has this root, too", error.message)
         return self._checkpoints
 
     @property
     def data_path(self) -> Path:
         """The folder with what must outlive the process."""
-        return self.root / "data"
+        return self.root / DATA
 
     # -- for the builder -----------------------------------------------------------------------
 

@@ -34,10 +34,10 @@ LAYERS = [
     ("engine.codec", "engine.catalog", "engine.memory", "engine.mqtt", "engine.plugin", "engine.registry"),
     ("engine.lookup",),
     ("engine.run",),
-    ("engine.explain",),
+    ("engine.explain", "engine.packages"),
     ("engine.engine", "engine.broker"),
     ("engine.testing", "engine.demo", "engine.command", "engine.reference"),
-    ("engine.cli",),
+    ("engine.cli", "engine.cli_plugin", "engine.cli_state"),
     ("engine", "engine.__main__"),
 ]
 

@@ -10,6 +10,7 @@ from typing import Any
 from engine.api import AggregateFunction, Function
 from engine.errors import ConfigError, EngineError, PluginError, RowError
 from engine.functions.stateful import Accumulator
+from engine.plugin.contract import Capability
 from engine.plugin.plugin import PythonFunction
 from engine.registry import Plugin, PluginKind, PluginRegistry
 from engine.sql.functions import (
@@ -136,6 +137,7 @@ def spec_of_plugin(plugin: Plugin) -> FunctionSpec:
         doc=inspect.getdoc(example) or "",
         wants_context=True,
         stateless=example.stateless,
+        has_batch_form=example.stateless and Capability.BATCH in plugin.capabilities,
         make=plugin.instance,
         validate=example.validate,
     )
