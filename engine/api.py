@@ -57,6 +57,7 @@ __all__ = (
     "API_VERSION",
     "AcknowledgedSource",
     "AggregateFunction",
+    "AnyConfig",
     "Batch",
     "BatchFunction",
     "ColumnMetadata",
@@ -104,6 +105,13 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, rename="c
     numbers or text with units; one of type ``Template`` may hold ``{{.field}}`` and is then
     computed for each message.
     """
+
+
+class AnyConfig(Config):
+    """A configuration that takes whatever is given, unchecked; for those who do without types."""
+
+    properties: dict[str, Any] = {}
+    """All properties, for a source with ``datasource`` among them."""
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
@@ -233,6 +241,8 @@ class _Configured(Generic[ConfigT]):
     config_type: ClassVar[type[Config]] = Config
     blocking: ClassVar[bool] = False
     """True: plain methods run in a thread, because they wait for something."""
+    open_timeout: ClassVar[float | None] = 60.0
+    """Seconds after which ``open`` counts as ``NotConnected``; None: it may take any time."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -248,7 +258,10 @@ class _Configured(Generic[ConfigT]):
         """Prepare to work; called once before anything else, again after ``NotConnected``."""
 
     async def close(self) -> None:
-        """Let go of everything; always called once after ``open``, even when that failed."""
+        """Let go of everything; always called once after ``open``, even when that failed.
+
+        It has 5 seconds. Whatever is cancelled must end: what goes on is left behind.
+        """
 
 
 class Source(_Configured[ConfigT], ABC):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import anyio
 
 from engine.engine import Engine
 from engine.errors import ConfigError
+from engine.run.guard import left_alone
 from engine.run.rule import ResultLimit, Rule
 
 
@@ -45,7 +47,11 @@ async def run_rules(files: Sequence[Path], root: Path | None, limits: Limits) ->
         await _until_stopped(engine, rules, limits, limit)
     for rule in rules:
         print_account(rule)
-    return any(rule.status.state.is_failure for rule in rules)
+    failed = any(rule.status.state.is_failure for rule in rules)
+    if left_alone():  # asyncio would wait for them when it closes its loop
+        _say("error: parts of plugins don't end; the process ends without them")
+        os._exit(int(failed))
+    return failed
 
 
 async def _until_stopped(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import stat
 import zipfile
-import zlib
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -44,19 +44,18 @@ def unpack(archive: Path, folder: Path, limits: Limits = LIMITS) -> list[PurePos
         PluginError: it is no zip, is damaged, or breaks a rule; what was written by then stays.
     """
     try:
-        with zipfile.ZipFile(archive) as opened:
-            entries = _checked(opened.infolist(), archive.name, limits)
-            left = limits.total
-            for entry, name in entries:
-                left -= _write(opened, entry, folder / name, archive.name, left, limits)
-            return [name for _, name in entries]
-    except zipfile.BadZipFile as error:
+        opened = zipfile.ZipFile(archive)
+    except Exception as error:  # damage can show in any way
         raise PluginError(
             f"{archive.name}: no zip file, or a damaged one: {error}",
             hint="make it with: headrace plugin pack KIND NAME",
         ) from error
-    except (zlib.error, EOFError, NotImplementedError, UnicodeError, ValueError) as error:
-        raise PluginError(f"{archive.name}: the zip file is damaged: {error}") from error
+    with opened:
+        entries = _checked(opened.infolist(), archive.name, limits)
+        left = limits.total
+        for entry, name in entries:
+            left -= _write(opened, entry, folder / name, archive.name, left, limits)
+        return [name for _, name in entries]
 
 
 def _checked(
@@ -148,8 +147,8 @@ def _write(
     """Unpack one file; return its size, which must not exceed ``left``."""
     target.parent.mkdir(parents=True, exist_ok=True)
     size = 0
-    with opened.open(entry) as source, target.open("xb") as file:
-        while chunk := source.read(_CHUNK):
+    with target.open("xb") as file:
+        for chunk in _chunks(opened, entry, archive):
             size += len(chunk)
             if size > left:
                 raise PluginError(f"{archive}: more than {limits.total:,} bytes unpacked")
@@ -159,3 +158,13 @@ def _write(
                 )
             file.write(chunk)
     return size
+
+
+def _chunks(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, archive: str) -> Iterator[bytes]:
+    try:
+        with opened.open(entry) as source:
+            yield from iter(lambda: source.read(_CHUNK), b"")
+    except Exception as error:  # damage can show in any way
+        raise PluginError(
+            f"{archive}: {entry.filename} is damaged: {error}", hint="get the file again"
+        ) from error

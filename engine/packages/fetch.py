@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import http.client
 import time
@@ -100,7 +101,7 @@ def _download(url: str, limits: FetchLimits) -> Iterator[bytes]:
     shown = _without_password(url)
     end = time.monotonic() + limits.total
     opener = urllib.request.build_opener(_OnlyHttp)
-    request = urllib.request.Request(url, headers={"User-Agent": "headrace"})
+    request = _request(url)
     try:
         with opener.open(request, timeout=limits.silence) as answer:
             wanted = answer.headers.get("Content-Length")
@@ -120,6 +121,19 @@ def _download(url: str, limits: FetchLimits) -> Iterator[bytes]:
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise PluginError(f"{shown}: {reason}", hint="check the URL and the network") from error
+
+
+def _request(url: str) -> urllib.request.Request:
+    """Return the request for a URL; user and password go to that server, and to no other."""
+    parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    request = urllib.request.Request(
+        urlunsplit(parts._replace(netloc=host, fragment="")), headers={"User-Agent": "headrace"}
+    )
+    if user:
+        token = base64.b64encode(unquote(user).encode()).decode()
+        request.add_unredirected_header("Authorization", f"Basic {token}")
+    return request
 
 
 def _until(

@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +141,7 @@ class Packages:
         self, kind: PluginKind, name: str, target: Path | None = None, *, version: str = ""
     ) -> Path:
         """Write the package of a plugin in the root; see ``engine.packages.pack``."""
-        self._settle()
+        self.settle()
         return pack(self._registry, self._root, kind, name, target, version=version)
 
     def new(self, kind: PluginKind, name: str) -> tuple[Path, Path]:
@@ -162,7 +162,7 @@ class Packages:
 
     def all(self, kind: PluginKind | None = None) -> list[PluginReport]:
         """Return all plugins that there are, wherever they come from, broken ones included."""
-        self._settle()
+        self.settle()
         return [
             self._report(one, description, is_full=False)
             for one in (PluginKind if kind is None else (kind,))
@@ -175,7 +175,7 @@ class Packages:
         Raises:
             PluginError: there is none of that name.
         """
-        self._settle()
+        self.settle()
         return self._report(kind, self._registry.describe(kind, name), is_full=True)
 
     def _report(
@@ -338,14 +338,17 @@ class Packages:
             records = self._root / RECORDS
             remove_empty([*(records / one for one in PluginKind), records, *made])
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Bring an interrupted operation to its end, unless one is going on."""
         if (self._root / _STAGING).is_dir():
-            try:
-                with self._exclusive():
-                    pass
-            except PluginError:
-                return
+            with suppress(PluginError), self._exclusive():
+                pass  # entering does it
+
+
+def settle_packages(root: Path) -> None:
+    """Bring an interrupted operation in a root to its end, if there is one; engines start so."""
+    if (root / _STAGING).is_dir():
+        Packages(root).settle()
 
 
 def _make(changes: ChangeSet) -> None:

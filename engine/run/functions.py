@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from engine.api import AggregateFunction, Function
@@ -139,8 +139,27 @@ def spec_of_plugin(plugin: Plugin) -> FunctionSpec:
         stateless=example.stateless,
         has_batch_form=example.stateless and Capability.BATCH in plugin.capabilities,
         make=plugin.instance,
-        validate=example.validate,
+        validate=_explained(example.validate, plugin),
     )
+
+
+def _explained(
+    validate: Callable[[Sequence[object]], None], plugin: Plugin
+) -> Callable[[Sequence[object]], None]:
+    """Return a validation whose own failures are told as such."""
+
+    def explained(args: Sequence[object]) -> None:
+        try:
+            validate(args)
+        except EngineError:
+            raise
+        except Exception as error:
+            raise ConfigError(
+                f"{plugin.name}: validate() failed: {type(error).__name__}: {error}",
+                hint="it should raise ConfigError for what can't be right",
+            ) from error
+
+    return explained
 
 
 # -- aggregates --------------------------------------------------------------------------------
@@ -166,7 +185,7 @@ def _spec_of_aggregate(plugin: Plugin) -> FunctionSpec:
         accumulator=accumulator_of(plugin.export, plugin.name),
         wants_row=wants_row,
         make=plugin.instance,
-        validate=example.validate,
+        validate=_explained(example.validate, plugin),
     )
 
 
