@@ -28,6 +28,7 @@ from engine.sql.ast import (
     MetaValue,
     Star,
 )
+from engine.sql.batching import BatchCall, BatchCalls
 from engine.sql.code import CallSite, Code, Columns, supplied_name
 from engine.sql.expression import ExpressionCompiler
 from engine.sql.functions import FunctionRegistry
@@ -111,14 +112,19 @@ class Compiler:
             *(["p"] if forwards_payloads else []),
         ]
 
-    def clean(self) -> Program | None:
+    def clean(self, *, verified: bool = True) -> Program | None:
         """Return ``clean(rows, columns…) -> results`` for rows without nulls or missing columns.
 
-        It is one comprehension and raises if any row isn't clean; then ``loop`` is to be used. None
-        if the query can't be written so.
+        It is one comprehension, after calls that are made for all rows at once, and raises if any
+        row isn't clean; then ``loop`` or ``one`` is to be used. None if the query can't be written
+        so or, for rows whose kinds aren't ``verified``, if no call is made for all rows at once.
         """
-        expressions = self._expressions(verified=True, trusting=True)
+        batches = BatchCalls()
+        expressions = self._expressions(
+            verified=verified, trusting=verified, careful=not verified, batches=batches
+        )
         test = self._test(expressions)
+        first = batches.taken()
         result: str | None = "p"
         if self._stage.parts is not None:
             result = self._record(expressions, self._stage.parts)
@@ -126,13 +132,17 @@ class Compiler:
             result = _Projection(self._plan.root, expressions, self._options).expression()
         if result is None or expressions.lazy_aliases:
             return None
-        columns = [f"{name}s" for name in self._values]
-        source = columns[0] if len(columns) == 1 else f"zip({', '.join(columns)})"
+        second = batches.taken()
+        if not (verified or first or second):
+            return None
+        rows = _Rows(self._values)
+        lines = [f"def clean({', '.join(rows.columns)}):", *_indented(rows.called(first), 1)]
         condition = "" if test is None else f" if {test}"
-        lines = [
-            f"def clean({', '.join(columns)}):",
-            f"    return [{result} for {', '.join(self._values)} in {source}{condition}]",
-        ]
+        if second and condition:
+            lines += _indented(rows.kept(condition), 1)
+            condition = ""
+        lines += _indented(rows.called(second), 1)
+        lines.append(f"    return [{result} for {rows.names} in {rows.source}{condition}]")
         return Program("\n".join(lines), expressions.namespace, expressions.call_sites)
 
     def loop(self) -> Program:
@@ -173,7 +183,12 @@ class Compiler:
         return Program("\n".join(lines), expressions.namespace, expressions.call_sites)
 
     def _expressions(
-        self, *, verified: bool, trusting: bool = False, careful: bool = False
+        self,
+        *,
+        verified: bool,
+        trusting: bool = False,
+        careful: bool = False,
+        batches: BatchCalls | None = None,
     ) -> ExpressionCompiler:
         """Return a compiler of expressions; ``verified``: the rows have the kinds of the plan."""
         kinds = self._verified if verified else {}
@@ -187,6 +202,7 @@ class Compiler:
             self._call_numbers,
             trusting=trusting,
             careful=careful,
+            batches=batches,
         )
 
     def _test(self, expressions: ExpressionCompiler) -> str | None:
@@ -224,6 +240,32 @@ class Compiler:
         """Return the tuple of the row, what came with it and some computed parts."""
         values = [*self._values, *(_part(expressions, part) for part in parts)]
         return f"({', '.join(values)},)"
+
+
+class _Rows:
+    """The text that goes through the rows of a batch, with all that is known of each."""
+
+    def __init__(self, values: Sequence[str]) -> None:
+        self.columns = [f"{name}s" for name in values]
+        self.names = ", ".join(values)
+        self.source = self.columns[0] if len(values) == 1 else f"zip({', '.join(self.columns)})"
+        self._size = f"len({self.columns[0]})"
+
+    def called(self, calls: Sequence[BatchCall]) -> Iterator[str]:
+        """Make calls for all rows; their values come beside what is known of each row."""
+        if not calls:
+            return
+        for call in calls:
+            args = [f"[{arg} for {self.names} in {self.source}]" for arg in call.args]
+            yield f"{call.name}s = {call.function}({', '.join([self._size, *args])})"
+        columns = "".join(f", {call.name}s" for call in calls)
+        self.names = f"({self.names}), {', '.join(call.name for call in calls)}"
+        self.source = f"zip({self.source}{columns})"
+
+    def kept(self, condition: str) -> Iterator[str]:
+        """Go on with the rows that meet a condition only."""
+        yield f"kept = [({self.names}) for {self.names} in {self.source}{condition}]"
+        self.source, self._size = "kept", "len(kept)"
 
 
 def _part(expressions: ExpressionCompiler, part: Part) -> str:
