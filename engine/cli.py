@@ -10,6 +10,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from engine import __version__
+from engine.cli_plugin import plugins
+from engine.cli_state import state
 from engine.errors import EngineError
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
@@ -24,6 +26,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+app.add_typer(plugins)
+app.add_typer(state)
 
 Root = Annotated[
     Path | None,
@@ -52,6 +57,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 def _is_rule_file(given: list[str]) -> bool:
     """Tell whether the command was left out."""
     known = {command.name for command in app.registered_commands}
+    known |= {
+        group.typer_instance.info.name for group in app.registered_groups if group.typer_instance
+    }
     first = next((word for word in given if not word.startswith("-")), None)
     return first is not None and first not in known
 
@@ -89,13 +97,18 @@ def run(
     drain: Annotated[
         str, typer.Option(help="Time for delivering what is inside when stopping.")
     ] = "10s",
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Apply the files again whenever they change.")
+    ] = False,
     log_level: LogLevel = "info",
 ) -> None:
     """Run rules until Ctrl-C, SIGTERM, the end of all sources, --duration or --limit.
 
-    Stopping drains the rules and prints where every row went. Exit code: 0 done, 1 a rule failed,
-    2 bad usage or configuration.
+    Stopping drains the rules and prints where every row went; a second signal stops at once. SIGHUP
+    applies the files again. Exit code: 0 done, 1 a rule failed, 2 bad usage or configuration.
     """
+    from functools import partial
+
     import anyio
 
     from engine.command import Limits, run_rules
@@ -107,7 +120,7 @@ def run(
         results=limit,
         drain=parse_duration(drain),
     )
-    failed = anyio.run(run_rules, files, root, limits)
+    failed = anyio.run(partial(run_rules, watch=watch), files, root, limits)
     raise typer.Exit(FAILED if failed else DONE)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from engine.errors import RowError
 from engine.functions.aggregate import Avg, Count, Max, Min, Sum
 from engine.functions.collecting import Collect, LastValue, MergeAgg, flag_is_literal
 from engine.functions.stateful import Accumulator, Tracker
@@ -45,6 +46,21 @@ class _ValuesSoFar(_SoFar):
 
     def step(self, x: Any, *, valid: bool) -> Any:
         return self._advance(valid, x)
+
+
+class _ExtremeSoFar(_SoFar):
+    """An extreme, which a value of another kind leaves as it was."""
+
+    __slots__ = ()
+
+    def step(self, x: Any, *, valid: bool) -> Any:
+        before = self._state
+        self._state = before.merge(self.accumulator())
+        try:
+            return self._advance(valid, x)
+        except RowError:
+            self._state = before
+            raise
 
 
 class _NumbersSoFar(_SoFar):
@@ -87,7 +103,7 @@ class IncAvg(_NumbersSoFar):
 
 
 @analytic(name="inc_max", example="inc_max(x) = 1, 7, null for x = 1, 7, null", result=same_as(0))
-class IncMax(_ValuesSoFar):
+class IncMax(_ExtremeSoFar):
     """Return the largest x in all rows so far, compared as ``max`` does."""
 
     __slots__ = ()
@@ -95,7 +111,7 @@ class IncMax(_ValuesSoFar):
 
 
 @analytic(name="inc_min", example="inc_min(x) = 7, 1, null for x = 7, 1, null", result=same_as(0))
-class IncMin(_ValuesSoFar):
+class IncMin(_ExtremeSoFar):
     """Return the smallest x in all rows so far, compared as ``min`` does."""
 
     __slots__ = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from time import perf_counter_ns
 from typing import Any
 
 import anyio
@@ -17,12 +18,16 @@ from engine.run.alarm import Alarm
 from engine.run.dynamic import dynamic_properties
 from engine.run.flow import Flow, FlowClosed, Overflow
 from engine.run.gathering import Gatherer
+from engine.run.guard import guarded
 from engine.run.messages import Claim, Composer, Messages
 from engine.run.messages import Outgoing as Outgoing
 from engine.run.metrics import OperatorMetrics
 from engine.run.properties import SinkOptions
 
 logger = logging.getLogger(__name__)
+
+_CLOSING = 5.0
+"""Seconds that a plugin has to close."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +54,12 @@ class SinkRunner:
     ) -> None:
         self.name = name
         self.metrics = OperatorMetrics()
+        self.config = config
+        self.options = options
         self.flow: Flow[Outgoing | Due] = Flow(options.buffer_length, Overflow.BLOCK, _never)
         self._sink = sink
         self._use = Use(config, ctx)
         self._clock = clock
-        self._options = options
         dynamic = dynamic_properties(config, clock)
         self._composer = Composer(
             options, dynamic, clock, self._lose, takes_payloads=sink.takes_payloads
@@ -75,15 +81,22 @@ class SinkRunner:
         """Open the sink, deliver all that comes until the queue is closed, close it."""
         CURRENT_USE.set(self._use)
         try:
-            await self._persist(self._sink.open)
-            opened()
-            if self._options.is_batched:
-                await self._deliver_gathered()
-            else:
-                await self._deliver_each()
+            await guarded(self._open_and_deliver(opened), self.name)
         finally:
             with anyio.CancelScope(shield=True):
                 await close_quietly(self._sink, self.name)
+
+    async def _open_and_deliver(self, opened: Callable[[], None]) -> None:
+        await self._persist(self._open)
+        opened()
+        if self.options.is_batched:
+            await self._deliver_gathered()
+        else:
+            await self._deliver_each()
+
+    async def _open(self) -> None:
+        sink = self._sink
+        await guarded(sink.open(), f"{self.name}: open()", seconds=sink.open_timeout)
 
     async def _deliver_each(self) -> None:
         try:
@@ -97,7 +110,7 @@ class SinkRunner:
 
     async def _deliver_gathered(self) -> None:
         """Deliver results once there are enough, or the first has waited long enough."""
-        gatherer = Gatherer(self._options.batch_size)
+        gatherer = Gatherer(self.options.batch_size)
         async with anyio.create_task_group() as timers:
             alarm = Alarm(self._clock, lambda when: self.flow.put_anyway(Due(when)))
             timers.start_soon(alarm.run, name=f"{self.name}.linger")
@@ -110,7 +123,7 @@ class SinkRunner:
             timers.cancel_scope.cancel()
 
     async def _gather(self, gatherer: Gatherer, alarm: Alarm) -> None:
-        linger = int(self._options.linger_interval * 1000)
+        linger = int(self.options.linger_interval * 1000)
         due: int | None = None
         while True:
             item = await self.flow.get()
@@ -155,6 +168,7 @@ class SinkRunner:
         messages = self._prepare(outgoing)
         if messages.places or messages.batch.sizes:  # an empty window is an emission, too
             await self._collect(messages, ticket)
+        self.metrics.processed += len(outgoing)
         ticket.confirm()
 
     def _prepare(self, outgoing: Outgoing) -> Messages:
@@ -163,6 +177,7 @@ class SinkRunner:
 
     async def _collect(self, messages: Messages, ticket: Claim) -> None:
         size = len(messages.places)
+        started = perf_counter_ns()
         try:
             await self._persist(lambda: self._sink.collect(messages.batch))
         except Rejected as error:
@@ -174,18 +189,18 @@ class SinkRunner:
             self._lose(ticket, "sink error", error, messages.rows_of(range(size)))
         else:
             self.metrics.records_out += size
+        self.metrics.latency = perf_counter_ns() - started
 
     def _lose(self, ticket: Claim, reason: str, error: Exception, places: Sequence[int]) -> None:
         message = error.message if isinstance(error, EngineError) else str(error)
-        self.metrics.failed(message, len(places))
+        self.metrics.failed(message, len(places), self._clock.now())
         ticket.lose(self.name, reason, message, places)
 
 
 async def close_quietly(plugin: Any, name: str) -> None:
     """Close a plugin; what goes wrong is logged, for nothing depends on it any more."""
     try:
-        with anyio.fail_after(5):
-            await plugin.close()
+        await guarded(plugin.close(), f"{name}: close()", seconds=_CLOSING)
     except Exception as error:
         logger.warning("%s: close failed: %s: %s", name, type(error).__name__, error)
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from time import perf_counter_ns
 from typing import Any, Protocol
 
 import anyio
@@ -16,8 +17,9 @@ from engine.batch import Batch
 from engine.catalog import Stream
 from engine.clock import Clock
 from engine.codec import Decoder, Failure, RowsDecoder, decoder
-from engine.errors import EndOfStream, NotConnected
+from engine.errors import EndOfStream, NotConnected, PluginError
 from engine.layout import Frame, Layout
+from engine.run.guard import guarded
 from engine.run.metrics import OperatorMetrics
 from engine.run.receipt import Receipt
 from engine.run.sink import close_quietly
@@ -52,6 +54,9 @@ class Subscriber(Protocol):
     def ended(self, error: Exception | None = None) -> None:
         """Nothing more will come, because of ``error`` if one is given."""
 
+    def connection(self, operator: str, connected: bool, message: str = "") -> None:
+        """Note a connection that came or went, where it isn't the rule's own."""
+
 
 class StreamReader(Protocol):
     """What a rule sees of the source of its stream: its own, or one that it shares."""
@@ -61,6 +66,21 @@ class StreamReader(Protocol):
 
     @property
     def metrics(self) -> OperatorMetrics: ...
+
+    @property
+    def decoding(self) -> OperatorMetrics:
+        """The counts of what decodes its messages."""
+
+    @property
+    def stream(self) -> Stream: ...
+
+    @property
+    def config(self) -> Config:
+        """The configuration that the source runs with."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other rules read it, too."""
 
     @property
     def layout(self) -> Layout: ...
@@ -91,6 +111,8 @@ class StreamReader(Protocol):
 class SourceRunner:
     """Runs one source for all subscribers attached to it."""
 
+    is_shared = False
+
     def __init__(
         self,
         stream: Stream,
@@ -103,6 +125,8 @@ class SourceRunner:
         self.stream = stream
         self.layout = Layout()
         self.metrics = OperatorMetrics()
+        self.decoding = OperatorMetrics()
+        self.config = config
         self._source = source
         self._use = Use(config, ctx)
         self._clock = clock
@@ -167,13 +191,15 @@ class SourceRunner:
         while True:
             try:
                 self._is_open = True
-                await self._source.open()
+                await guarded(
+                    self._source.open(), f"{self.name}: open()", seconds=self._source.open_timeout
+                )
                 if self._position is not None:
                     await self._source.seek(self._position)  # type: ignore[attr-defined]
                 if not announced:
                     opened()
                 announced = True
-                await self._source.run(self._emit)
+                await guarded(self._source.run(self._emit), self.name)
                 break
             except EndOfStream:
                 break
@@ -194,20 +220,21 @@ class SourceRunner:
                 await close_quietly(self._source, self.name)
 
     async def _emit(self, batch: Batch) -> None:
+        if not isinstance(batch, Batch):
+            raise PluginError(
+                f"{self.name} emits a {type(batch).__name__}, not a Batch",
+                hint="write await emit(Batch([row, …])) or await emit(Batch(payloads=[…]))",
+            )
         if self._is_lost:  # a batch is the proof that it is there again
             self._is_lost = False
             self._use.ctx.report_connection(True)
         now = self._clock.now()
         if not batch.received_at:
             batch.received_at = now
-        metrics = self.metrics
-        metrics.records_in += len(batch)
-        metrics.last_invocation = now
         decode = self._decoder if batch.rows is None else self._rows_decoder
+        started = perf_counter_ns()
         frame, failures = decode.decode(batch)
-        if failures:
-            metrics.failed(failures[-1][1].message, len(failures))
-        metrics.records_out += len(frame)
+        self._count(batch, frame, failures, now, perf_counter_ns() - started)
         position = None
         if self._ask_position is not None:
             position = self._position = self._ask_position()
@@ -217,3 +244,19 @@ class SourceRunner:
             await subscriber.receive(
                 Arrival(frame, failures, receipt, position=position, identities=batch.identities)
             )
+
+    def _count(
+        self, batch: Batch, frame: Frame, failures: list[Failure], now: int, latency: int
+    ) -> None:
+        messages = len(batch)
+        metrics, decoding = self.metrics, self.decoding
+        metrics.records_in += messages
+        metrics.processed += messages
+        metrics.records_out += messages
+        decoding.records_in += messages
+        decoding.processed += messages
+        decoding.records_out += len(frame)
+        decoding.latency = latency
+        metrics.last_invocation = decoding.last_invocation = now
+        if failures:
+            decoding.failed(failures[-1][1].message, len(failures), now)

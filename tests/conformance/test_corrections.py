@@ -244,6 +244,11 @@ def test_accumulators_pass_over_nulls() -> None:
             "delay-in-event-time",
         ),
         (
+            "SELECT sum(v) AS s, s - lag(s) AS d FROM demo GROUP BY COUNTWINDOW(2)",
+            {"error": "*", "stage": "runtime"},
+            "analytic-over-aggregates",
+        ),
+        (
             "SELECT collect(k) AS s FROM demo GROUP BY STATEWINDOW(v = 1, v = 4)",
             {},
             "state-columns",

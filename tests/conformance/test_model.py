@@ -23,9 +23,6 @@ UNKNOWN = (
     "*/cols/*",
     "*/last*hit*",
     "*hit/last-*",
-    "analytic/window/lag-of-alias",
-    "analytic/window/having-changed",
-    "analytic/window/acc-sum",
 )
 """Cases of functions that the model doesn't know: they need more than the values of rows."""
 

@@ -161,7 +161,7 @@ RANKINGS = (
     "dense_rank() OVER (PARTITION BY g ORDER BY s, v DESC)",
 )
 HITS = ("last_hit_count()", "last_hit_time()")
-CHANGES = ("changed_cols('c_', true, v, s)", "changed_cols('', false, v + 1)")
+CHANGES = ("changed_cols('c_', true, v, s)", "changed_cols('', false, v + 1) AS changes")
 
 
 def _items(draw: Draw, *pools: tuple[str, ...]) -> list[str]:
