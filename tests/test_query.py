@@ -277,3 +277,12 @@ async def test_an_analytic_function_compares_windows(engine: Engine) -> None:
         advance_to=3000,
     )
     assert outcome.rows == [{"s": 10}, {"s": 25, "before": 24}]
+
+
+@pytest.mark.parametrize("pattern", ["", "abc", "a%", "%c", "%b%", "a_c"])
+async def test_a_missing_column_is_not_unlike_anything(engine: Engine, pattern: str) -> None:
+    outcome = await run_case(
+        f'SELECT a NOT LIKE "{pattern}" AS r FROM demo',
+        [Feed.of("CREATE STREAM demo () WITH ()", (0, {}), (1, {"a": None}), (2, {"a": "x"}))],
+    )
+    assert outcome.rows == [{"r": False}, {"r": False}, {"r": True}]
