@@ -42,8 +42,8 @@ LAYERS = [
     ("engine.lookup",),
     ("engine.run",),
     ("engine.explain", "engine.packages"),
-    ("engine.engine", "engine.broker"),
-    ("engine.testing", "engine.demo", "engine.command", "engine.reference"),
+    ("engine.reload", "engine.engine", "engine.broker"),
+    ("engine.testing", "engine.demo", "engine.command", "engine.reference", "engine.watch"),
     ("engine.cli", "engine.cli_plugin", "engine.cli_state"),
     ("engine", "engine.__main__"),
 ]

@@ -11,7 +11,7 @@ from engine.config.positions import NOWHERE, Positions
 from engine.errors import Position
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
-_PLACES = frozenset(("at", "where"))
+_PLACES = frozenset(("at", "where", "sql_where"))
 
 
 class Definition(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -28,6 +28,9 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             for name in self.__struct_fields__
             if name not in _PLACES
         )
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other  # msgspec's own one would compare identities
 
     def __repr__(self) -> str:
         # not the properties: they may hold secrets

@@ -35,7 +35,7 @@ from engine.sql.functions import FunctionRegistry
 from engine.sql.infer import StaticKinds
 from engine.sql.keys import frozen, typed_key
 from engine.sql.kinds import Kind
-from engine.sql.plan import Plan, Project, expressions_of
+from engine.sql.plan import Aggregate, Plan, Project, expressions_of
 from engine.sql.stage import Args, Check, Key, Part, Stage
 from engine.sql.walk import walk
 
@@ -96,6 +96,11 @@ class Compiler:
         self._columns = columns
         self._functions = functions
         self._options = options
+        grouped = plan.find(Aggregate)
+        self._aggregates = [
+            Call(name=call.name, args=call.args)
+            for call in (() if grouped is None else grouped.calls)
+        ]
         self._verified = kinds
         self._is_declared = is_declared
         self._forwards = forwards_payloads
@@ -162,14 +167,19 @@ class Compiler:
     def one(self) -> Program:
         """Return ``one(row, values…, emit, errors)`` for a single row of any kinds."""
         expressions = self._expressions(verified=self._is_declared, careful=True)
-        body = list(self._row(expressions))
+        body = list(self._row(expressions, notes_entry=self._stage.failing is not None))
         lines = [
             f"def one({', '.join(self._values)}, emit, errors):",
+            *(["    has_entered = False"] if self._stage.failing is not None else []),
             "    try:",
             *_indented(body, 2),
             "    except Exception as error:",
             "        fail(error, emit, errors)",
         ]
+        if self._stage.failing is not None:
+            rest = [repr(value) for value in self._stage.failing]
+            lines.append("        if has_entered:")
+            lines.append(f"            emit(({', '.join([*self._values, *rest])},))")
         return Program("\n".join(lines), expressions.namespace, expressions.call_sites)
 
     def _expressions(
@@ -185,7 +195,7 @@ class Compiler:
         items = self._plan.root.items
         return ExpressionCompiler(
             self._columns,
-            StaticKinds(kinds, items, self._functions),
+            StaticKinds(kinds, items, self._functions, self._aggregates),
             items,
             self._stage.metadata,
             self._functions,
@@ -206,7 +216,8 @@ class Compiler:
 
     # -- one row -------------------------------------------------------------------------------
 
-    def _row(self, expressions: ExpressionCompiler) -> Iterator[str]:
+    def _row(self, expressions: ExpressionCompiler, *, notes_entry: bool = False) -> Iterator[str]:
+        """Yield the statements for one row; ``notes_entry``: say so when it meets the condition."""
         test = self._test(expressions)
         if self._stage.parts is not None:
             output = [f"emit({self._record(expressions, self._stage.parts)})"]
@@ -216,6 +227,8 @@ class Compiler:
             output = ["emit(r)"]
         else:
             output = list(_Projection(self._plan.root, expressions, self._options).lines())
+        if notes_entry:
+            output.insert(0, "has_entered = True")
         yield from (f"a{index} = PENDING" for index in sorted(expressions.lazy_aliases))
         if test is None:
             yield from output

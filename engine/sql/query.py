@@ -298,7 +298,9 @@ def _reporting(send_error: bool) -> Callable[..., None]:
     """Return what happens to a row with an error."""
 
     def fail(error: Exception, emit: Callable[[Any], None], errors: list[RowError]) -> None:
-        if not isinstance(error, EngineError):
+        if isinstance(error, ZeroDivisionError):
+            error = RowError("division by zero")
+        elif not isinstance(error, EngineError):
             error = RowError(f"{type(error).__name__}: {error}")
         elif not isinstance(error, RowError):
             error = RowError(error.message)
