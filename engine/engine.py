@@ -27,7 +27,7 @@ from engine.config.rules import rule_from
 from engine.config.streams import streams_from
 from engine.errors import ConfigError, EngineError
 from engine.memory import BUS, MemoryBus, memory_bus
-from engine.packages import settle_packages
+from engine.plugin.files import STAGING
 from engine.registry import PluginRegistry
 from engine.reload import Changes, Reloader
 from engine.run.book import RuleBook
@@ -109,7 +109,10 @@ class Engine:
     async def __aenter__(self) -> Engine:
         if self._host is not None:
             raise EngineError("the engine is running already")
-        settle_packages(self.root)
+        if (self.root / STAGING).is_dir():  # an installation was interrupted, or goes on
+            from engine.packages import Packages  # few engines have to
+
+            await asyncio.to_thread(Packages(self.root).settle)
         self._host = asyncio.create_task(self._run(), name="engine")
         await self._ready.wait()
         return self
