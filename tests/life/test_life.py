@@ -88,6 +88,21 @@ async def test_a_deleted_rule_is_gone(engine: Engine, collected: Rows) -> None:
         engine.status("r")
 
 
+async def test_a_deleted_rule_leaves_no_checkpoint_of_an_earlier_definition(
+    engine: Engine, collected: Rows
+) -> None:
+    sql = "SELECT accumulateWordCount(t) AS n FROM demo"
+    await started(engine, rule(sql, qos=1))
+    await engine.push("demo", [{"t": "a b"}])
+    await settled()
+    await engine.update(rule(sql, qos=0))
+    await engine.delete("r")
+    await started(engine, rule(sql, qos=1))
+    await engine.push("demo", [{"t": "c"}])
+    await settled()
+    assert collected == [{"n": 2}, {"n": 1}]
+
+
 # -- one thing at a time -----------------------------------------------------------------------
 
 
@@ -104,7 +119,7 @@ async def test_the_same_asked_twice_is_done_once(engine: Engine, journal: Journa
 async def test_asking_in_a_row_is_done_in_order(engine: Engine, journal: Journal) -> None:
     await engine.create(marked("a"))
     async with anyio.create_task_group() as tasks:
-        for ask in (engine.stop, engine.start, engine.stop, engine.delete, engine.stop):
+        for ask in (engine.stop, engine.start, engine.stop, engine.delete, engine.restart):
             tasks.start_soon(_ignoring_absence, ask, "r")
             await anyio.lowlevel.checkpoint()
     await settled()
