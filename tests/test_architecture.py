@@ -41,10 +41,10 @@ LAYERS = [
     ),
     ("engine.lookup",),
     ("engine.run",),
-    ("engine.explain",),
+    ("engine.explain", "engine.packages"),
     ("engine.reload", "engine.engine", "engine.broker"),
     ("engine.testing", "engine.demo", "engine.command", "engine.reference", "engine.watch"),
-    ("engine.cli",),
+    ("engine.cli", "engine.cli_plugin", "engine.cli_state"),
     ("engine", "engine.__main__"),
 ]
 

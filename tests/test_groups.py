@@ -66,6 +66,11 @@ async def test_without_a_window_an_aggregate_is_that_of_each_row() -> None:
     ]
 
 
+async def test_without_a_window_a_row_is_a_group_of_its_own() -> None:
+    sql = "SELECT v, row_number() AS n, rank() OVER (ORDER BY v) AS r FROM demo HAVING v > 1"
+    assert await emissions(sql, rows({"v": 1}, {"v": 2})) == [(1, [{"v": 2, "n": 1, "r": 1}])]
+
+
 async def test_an_aggregate_may_have_a_filter_of_its_own() -> None:
     found = await window(
         "count(*) AS n, count(*) FILTER (WHERE v > 1) AS big, avg(v) FILTER (WHERE v > 9) AS a",

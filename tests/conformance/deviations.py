@@ -13,7 +13,7 @@ import json
 import re
 import tomllib
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +205,38 @@ async def _refused(trial: Trial) -> list[str]:
     return [] if trial.outcome.refused is not None else ["it isn't refused"]
 
 
+async def _more_fields(trial: Trial) -> list[str]:
+    """The reference leaves fields out of its rows; all others are the same."""
+    expected, actual = trial.case.expect.results, trial.outcome.emissions
+    shown = [
+        Emission(
+            emission.at, [_restricted(row, known) for row, known in zip(ours, theirs, strict=True)]
+        )
+        for emission, recorded in zip(actual, expected, strict=False)
+        for ours, theirs in [(emission.rows, recorded.rows)]
+        if len(ours) == len(theirs)
+    ]
+    if len(shown) < max(len(expected), len(actual)):
+        return ["there are more or fewer rows"]
+    return differences(trial.case.expect, replace(trial.outcome, emissions=shown))
+
+
+def _restricted(row: Any, known: Any) -> Any:
+    return {name: row[name] for name in known if name in row}
+
+
+async def _sooner(trial: Trial) -> list[str]:
+    """The same is emitted in the same order, some of it sooner; more may come at the end."""
+    expected, actual = trial.case.expect.results, trial.outcome.emissions
+    if len(actual) < len(expected):
+        return ["something is missing"]
+    pairs = list(zip(expected, actual, strict=False))
+    if any(ours.at > theirs.at for theirs, ours in pairs):
+        return ["something comes later"]
+    moved = [Emission(theirs.at, ours.rows) for theirs, ours in pairs]
+    return differences(trial.case.expect, replace(trial.outcome, emissions=moved))
+
+
 async def _survives(trial: Trial) -> list[str]:
     """The reference dies of it; we do the same up to there, and then go on."""
     if not trial.case.expect.is_failure:
@@ -311,6 +343,8 @@ RULES: dict[str, Rule] = {
     "computes": _computes,
     "refused": _refused,
     "survives": _survives,
+    "more fields": _more_fields,
+    "sooner": _sooner,
     "succeeds": _succeeds,
     "rewritten": _rewritten,
     "without alias": _without_alias,

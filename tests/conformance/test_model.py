@@ -23,7 +23,6 @@ UNKNOWN = (
     "*/cols/*",
     "*/last*hit*",
     "*hit/last-*",
-    "analytic/window/lag-of-alias",
 )
 """Cases of functions that the model doesn't know: they need more than the values of rows."""
 

@@ -160,7 +160,8 @@ RANKINGS = (
     "rank() OVER (ORDER BY v)",
     "dense_rank() OVER (PARTITION BY g ORDER BY s, v DESC)",
 )
-CHANGES = ("changed_cols('c_', true, v, s)", "changed_cols('', false, v + 1)")
+HITS = ("last_hit_count()", "last_hit_time()")
+CHANGES = ("changed_cols('c_', true, v, s)", "changed_cols('', false, v + 1) AS changes")
 
 
 def _items(draw: Draw, *pools: tuple[str, ...]) -> list[str]:
@@ -177,14 +178,15 @@ def _items(draw: Draw, *pools: tuple[str, ...]) -> list[str]:
 @st.composite
 def row_queries(draw: Draw) -> str:
     """Queries in which each row gives at most one result, or one for each element of a list."""
-    items = _items(draw, PLAIN, ANALYTIC, CHANGES, ("last_hit_count()", "last_hit_time()"))
+    items = _items(draw, PLAIN, ANALYTIC, RANKINGS, CHANGES, HITS)
     items += draw(st.sampled_from([["*"], ["i"], ["i", "unnest(l) AS u"], ["i"]]))
     where = draw(
         st.sampled_from(
             ["", *CONDITIONS, "lag(v) > 1", "had_changed(true, s)", "last_hit_count() < 5"]
         )
     )
-    return f"SELECT {', '.join(items)} FROM demo{' WHERE ' * bool(where)}{where}"
+    having = draw(st.sampled_from(["", "", "", " HAVING v > 1"]))
+    return f"SELECT {', '.join(items)} FROM demo{' WHERE ' * bool(where)}{where}{having}"
 
 
 @st.composite

@@ -10,7 +10,7 @@ from typing import Any
 from engine.errors import RowError
 from engine.sql import ast
 from engine.sql.functions import builtins
-from engine.sql.walk import children
+from engine.sql.walk import children, walk
 from tests.conformance.cases import Case
 from tests.conformance.model.aggregates import check_row
 from tests.conformance.model.rows import Arrived, Row, Unsupported, epoch
@@ -19,6 +19,8 @@ from tests.conformance.model.stream import Release, releases
 from tests.conformance.model.tracking import TRACKERS, Columns, Step
 from tests.conformance.model.windows import TIMED, Entering, Firing, Moment, Timeline, firings
 
+Histories = dict[int, dict[Hashable, list[Step]]]
+"""What the analytic functions have seen, by the ``id`` of the call and by partition."""
 EACH_ROW = ast.Window(kind="COUNT", lengths=(1, 1))
 """What a query without a window is computed over."""
 
@@ -34,7 +36,13 @@ class Entrance:
         self.arrived = arrived
         self.releases = releases(arrived, case.options)
         self.rows = [number for release in self.releases for number in release.rows]
+        self._owners = {id(node): item.alias for item in select.items for node in walk(item.expr)}
+        """The alias of the item that a node is in, by its ``id``."""
         self.aggregates = calls_of_kind(select, "aggregate")
+        analytic = calls_of_kind(select, "analytic")
+        self.of_groups = [call for call in analytic if self._reaches_aggregate(call)]
+        """Analytic functions over aggregates: they compare one window with the next."""
+        self._of_rows = [call for call in analytic if call not in self.of_groups]
         self.is_grouped = bool(self.aggregates or select.group_by)
         self._failed: dict[int, tuple[int, int]] = {}
         self._tracked: dict[int, dict[int, Callable[[], Any]]] = {}
@@ -70,13 +78,13 @@ class Entrance:
 
     def _track(self) -> None:
         """Compute the analytic functions of each row; one with an error gives its row up."""
-        histories: dict[int, dict[Hashable, list[Step]]] = {}
+        histories: Histories = {}
         for release in self.releases:
             for number in release.rows:
                 self._tracked[number] = values = {}
-                for call in calls_of_kind(self.select, "analytic"):
+                for call in self._of_rows:
                     try:
-                        result = self._step(call, self.scope(number), histories)
+                        result = self.step(call, self.scope(number), histories)
                         values[id(call)] = partial(_same, result)
                     except Unsupported as error:
                         values[id(call)] = partial(_raise, error)
@@ -84,9 +92,31 @@ class Entrance:
                         self._failed[number] = (release.at, release.message)
                         break
 
-    def _step(
-        self, call: ast.Call, scope: Scope, histories: dict[int, dict[Hashable, list[Step]]]
-    ) -> Any:
+    def _reaches_aggregate(self, node: ast.Node, seen: frozenset[str] = frozenset()) -> bool:
+        """Tell whether there is an aggregate in an expression or behind an alias that it names."""
+        if isinstance(node, ast.Call) and any(node is call for call in self.aggregates):
+            return True
+        if isinstance(node, ast.Column) and not node.stream and node.name not in seen:
+            for item in self.select.items:
+                if item.alias == node.name:
+                    return self._reaches_aggregate(item.expr, seen | {node.name})
+        return any(self._reaches_aggregate(child, seen) for child in children(node))
+
+    def arguments_of(self, call: ast.Call, scope: Scope) -> list[Any]:
+        """Return the arguments of a call in a row; ``*`` is all columns."""
+        values = [scope.value_in(self._owners.get(id(call), ""), node) for node in call.args]
+        return [
+            Columns(value) if isinstance(node, ast.Star) else value
+            for node, value in zip(call.args, values, strict=True)
+        ]
+
+    def step(self, call: ast.Call, scope: Scope, histories: Histories) -> Any:
+        """Return the value of an analytic function for the next row or group.
+
+        Raises:
+            RowError: it has none; the row doesn't count then.
+            Unsupported: the function isn't known.
+        """
         function = TRACKERS.get(call.name.lower())
         if function is None:
             raise Unsupported(call.name)
@@ -94,7 +124,7 @@ class Entrance:
         partitions = histories.setdefault(id(call), {})
         key = key_of([scope.value(expr) for expr in over.partition_by])
         is_valid = scope.is_true(over.when)
-        arguments = arguments_of(call, scope)
+        arguments = self.arguments_of(call, scope)
         history = [*partitions.get(key, ()), Step(arguments, is_valid)]
         result = function(history)
         partitions[key] = history
@@ -142,7 +172,7 @@ class Entrance:
                 scope.value(key)
             for call in self.aggregates:
                 if scope.is_true(call.filter):
-                    check_row(call.name.lower(), arguments_of(call, scope))
+                    check_row(call.name.lower(), self.arguments_of(call, scope))
 
     @property
     def _partition(self) -> tuple[ast.Expr, ...]:
@@ -188,14 +218,6 @@ def calls_of_kind(node: ast.Node, kind: str) -> list[ast.Call]:
         spec = builtins().get(node.name)
         found += [node] if spec is not None and spec.kind == kind else []
     return found
-
-
-def arguments_of(call: ast.Call, scope: Scope) -> list[Any]:
-    """Return the arguments of a call in a row; ``*`` is all columns."""
-    return [
-        Columns(scope.value(argument)) if isinstance(argument, ast.Star) else scope.value(argument)
-        for argument in call.args
-    ]
 
 
 def _same(value: Any) -> Any:

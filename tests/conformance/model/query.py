@@ -13,7 +13,7 @@ from engine.sql.functions import builtins
 from engine.sql.parse import parse_select
 from tests.conformance.cases import Case, Results
 from tests.conformance.model.aggregates import AGGREGATES
-from tests.conformance.model.entrance import Entrance, arguments_of, calls_of_kind
+from tests.conformance.model.entrance import Entrance, Histories, calls_of_kind
 from tests.conformance.model.rows import Arrived, Run, Unsupported, read_rows
 from tests.conformance.model.scope import Scope, key_of
 from tests.conformance.model.windows import TIMED, Firing
@@ -35,6 +35,7 @@ class QueryModel(Entrance):
     def __init__(self, case: Case, select: ast.Select, arrived: Arrived) -> None:
         super().__init__(case, select, arrived)
         self._given: dict[Firing, Given] = {}
+        self._histories: Histories = {}
 
     def given(self, firing: Firing) -> Given:
         """Return what a window gives.
@@ -42,8 +43,11 @@ class QueryModel(Entrance):
         Raises:
             Unsupported: the query has something that the model doesn't know.
         """
-        if firing not in self._given:
-            self._given[firing] = self._compute(firing)
+        for earlier in self.firings:
+            if firing in self._given:
+                break
+            if earlier not in self._given:
+                self._given[earlier] = self._compute(earlier)
         return self._given[firing]
 
     def is_emitted(self, firing: Firing) -> bool:
@@ -55,7 +59,7 @@ class QueryModel(Entrance):
             return having is None or self.fails(firing) or self.given(firing).rows is not None
         if not self.shows_empty(firing) or having is None:
             return self.shows_empty(firing)
-        nothing = {id(call): _nothing for call in self.aggregates}
+        nothing = {id(call): _nothing for call in (*self.aggregates, *self.of_groups)}
         try:
             return Scope(self.select, self.arrived.kinds, {}, calls=nothing).is_true(having)
         except RowError:
@@ -79,6 +83,8 @@ class QueryModel(Entrance):
         kept: list[Scope] = []
         for scope in scopes:
             try:
+                for call in self.of_groups:
+                    scope.provide(call, self.step(call, scope, self._histories))
                 if scope.is_true(self.select.having):
                     self._check_keys(scope)
                     kept.append(scope)
@@ -131,7 +137,7 @@ class QueryModel(Entrance):
             raise Unsupported(call.name)
         scopes = [self.scope(number, window=window) for number in group]
         return function(
-            [arguments_of(call, scope) for scope in scopes if scope.is_true(call.filter)]
+            [self.arguments_of(call, scope) for scope in scopes if scope.is_true(call.filter)]
         )
 
     def _check_keys(self, scope: Scope) -> None:

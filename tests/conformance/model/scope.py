@@ -41,11 +41,13 @@ class Scope(Interpreter):
 
     def item(self, item: ast.Item) -> Any:
         """Return the value of an item of SELECT; its own name in it is the column."""
-        if not item.alias:
-            return self.value(item.expr)
-        self._defining.append(item.alias)
+        return self.value_in(item.alias, item.expr)
+
+    def value_in(self, alias: str, node: ast.Expr) -> Any:
+        """Return the value of a node in the item that defines an alias, if any."""
+        self._defining.append(alias)
         try:
-            return self.value(item.expr)
+            return self.value(node)
         finally:
             self._defining.pop()
 

@@ -48,7 +48,10 @@ def _running(aggregate: str, initial: int | float) -> Callable[[History], Any]:
 def _so_far(aggregate: str) -> Callable[[History], Any]:
     def so_far(history: History) -> Any:
         check_row(aggregate, history[-1].arguments)
-        return AGGREGATES[aggregate]([step.arguments for step in history if step.is_valid])
+        if history[-1].arguments[0] is None:
+            return None
+        counted = [step for step in history if step.is_valid and step.arguments[0] is not None]
+        return AGGREGATES[aggregate]([step.arguments for step in counted])
 
     return so_far
 
