@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from engine import ConfigError, Engine, EngineError
-from engine.api import Batch, Config, Function, NotConnected, Sink, Source
+from engine.api import Batch, Config, Context, Function, NotConnected, Sink, Source
 from engine.clock import VirtualClock, settled
 from engine.registry import PluginKind
 from tests.conftest import Rows
@@ -367,11 +367,11 @@ async def test_state_survives_an_update_of_the_sinks_and_not_of_the_query(
     engine: Engine, collected: Rows
 ) -> None:
     class Count(Function):
-        def exec(self, ctx: Any, value: Any) -> int:
+        def exec(self, ctx: Context, value: Any) -> int:
             return ctx.incr_counter("n")
 
     engine.plugins.register(PluginKind.FUNCTION, "seen", Count)
-    both = [{"collect": {}}, {"nop": {}}]
+    both: list[dict[str, Any]] = [{"collect": {}}, {"nop": {}}]
     await started(engine, rule("SELECT seen(n) AS s FROM demo"))
     for definition in (
         rule("SELECT seen(n) AS s FROM demo", actions=both),

@@ -377,7 +377,7 @@ async def test_a_rule_has_a_log_file_and_a_level_of_its_own(
             self.ctx.logger.info("news")
 
     engine.plugins.register(PluginKind.SINK, "talker", Talker)
-    actions = [{"talker": {}}]
+    actions: list[dict[str, Any]] = [{"talker": {}}]
     options: dict[str, dict[str, Any]] = {
         "loud": {"debug": True, "logFilename": "loud.log"},
         "plain": {"logFilename": "plain.log"},
