@@ -312,6 +312,26 @@ async def test_a_missing_connection_is_no_failure_to_start(engine: Engine, clock
     assert engine.rules["r"].definition.actions[0].type == "away"
 
 
+async def test_stopping_does_not_wait_for_a_sink_that_has_nothing_to_do(engine: Engine) -> None:
+    class Away(Sink[Config]):
+        async def open(self) -> None:
+            raise NotConnected("nobody there")
+
+        async def collect(self, batch: Batch) -> None:
+            raise AssertionError
+
+    engine.plugins.register(PluginKind.SINK, "away", Away)
+    made = await started(engine, rule(actions=[{"away": {}}]))
+    with anyio.fail_after(3):
+        await engine.stop("r", drain=60)
+    await engine.start("r")
+    await settled()
+    await engine.push("demo", [{"n": 1}])
+    await engine.stop("r", drain=0.1)
+    balance = made.metrics.balance()
+    assert (balance.received, balance.pending, balance.holds) == (1, 1, True)
+
+
 async def test_an_update_of_a_stopped_rule_does_not_start_it(
     engine: Engine, journal: Journal
 ) -> None:
