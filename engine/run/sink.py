@@ -87,12 +87,27 @@ class SinkRunner:
                 await close_quietly(self._sink, self.name)
 
     async def _open_and_deliver(self, opened: Callable[[], None]) -> None:
-        await self._persist(self._open)
+        if not await self._is_open_in_time():
+            return
         opened()
         if self.options.is_batched:
             await self._deliver_gathered()
         else:
             await self._deliver_each()
+
+    async def _is_open_in_time(self) -> bool:
+        """Open the sink; return False if the rule ends before and there is nothing for it."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._give_up, tasks.cancel_scope, name=f"{self.name}.opening")
+            await self._persist(self._open)
+            tasks.cancel_scope.cancel()
+            return True
+        return False
+
+    async def _give_up(self, opening: anyio.CancelScope) -> None:
+        await self.flow.closed.wait()
+        if self.flow.is_empty:
+            opening.cancel()
 
     async def _open(self) -> None:
         sink = self._sink
