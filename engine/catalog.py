@@ -82,6 +82,16 @@ class Catalog:
         """Remove a stream; running rules keep it."""
         self._streams.pop(name, None)
 
+    def copy(self) -> Catalog:
+        """Return a catalog that can be changed on its own."""
+        copied = Catalog()
+        copied.become(self)
+        return copied
+
+    def become(self, other: Catalog) -> None:
+        """Hold what another catalog holds, and nothing else."""
+        self._streams = dict(other._streams)
+
     def __getitem__(self, name: str) -> Stream:
         return self._streams[name]
 

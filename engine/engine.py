@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from datetime import tzinfo
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar, overload
@@ -26,13 +27,21 @@ from engine.config.streams import streams_from
 from engine.errors import ConfigError, EngineError
 from engine.memory import BUS, MemoryBus, memory_bus
 from engine.registry import PluginRegistry
+from engine.reload import Changes, Reloader
+from engine.run.book import RuleBook
 from engine.run.build import Builder
 from engine.run.functions import EngineFunctions
+from engine.run.life import Home
+from engine.run.logs import RuleLogs
+from engine.run.operators import Topology, operators_of
 from engine.run.properties import Properties
+from engine.run.report import RuleReport, report_of
 from engine.run.resources import ResourcePool
 from engine.run.rule import ResultLimit, Rule
-from engine.run.shared import SharedSource
+from engine.run.schedule import local_zone
+from engine.run.shared import Report, SharedSource
 from engine.run.source import SourceRunner, StreamReader
+from engine.run.trial import Trial
 from engine.sql.ast import CreateStream, Select
 from engine.state.store import CheckpointStore
 
@@ -52,6 +61,9 @@ class Engine:
             working directory.
         clock: where time comes from.
         drain: seconds that a stopping rule has to deliver what it holds.
+        zone: the time zone of schedules; by default that of the machine.
+
+    ``rules`` are all that were defined and not deleted, by id, running or not.
     """
 
     def __init__(
@@ -60,14 +72,16 @@ class Engine:
         *,
         clock: Clock | None = None,
         drain: float = 10.0,
+        zone: tzinfo | None = None,
     ) -> None:
         self.root = Path(root or os.environ.get("HEADRACE_ROOT") or ".").resolve()
         self.clock: Clock = clock or SystemClock()
         self.drain = drain
+        self.zone = zone or local_zone()
         self.catalog = Catalog()
         self.plugins = PluginRegistry(self.root)
         self.functions = EngineFunctions(self.plugins)
-        self.rules: dict[str, Rule] = {}
+        self.rules = RuleBook(self._home)
         self._properties = Properties(self.root)
         self._shared: dict[str, SharedSource] = {}
         self._queries = itertools.count(1)
@@ -75,8 +89,11 @@ class Engine:
         self._ready = anyio.Event()
         self._leaving = anyio.Event()
         self._tasks: TaskGroup | None = None
+        self._resources: ResourcePool | None = None
         self._builder: Builder | None = None
         self._bus: MemoryBus | None = None
+        self._logs = RuleLogs(self.root / "log")
+        self._reloader: Reloader | None = None
         self._checkpoints: CheckpointStore | None = None
 
     # -- life ----------------------------------------------------------------------------------
@@ -103,7 +120,7 @@ class Engine:
     async def _run(self) -> None:
         """Own all tasks of the engine, so that it may be entered and left by different tasks."""
         async with anyio.create_task_group() as self._tasks:
-            resources = ResourcePool(self._tasks)
+            resources = self._resources = ResourcePool(self._tasks)
             self._builder = Builder(
                 root=self.root,
                 clock=self.clock,
@@ -115,6 +132,14 @@ class Engine:
                 shared=self,
                 checkpoints=self.checkpoints,
             )
+            self._reloader = Reloader(
+                self.rules,
+                self.catalog,
+                self._properties,
+                self.plugins,
+                self._builder.tables,
+                self._trial,
+            )
             async with resources.use(BUS, memory_bus) as self._bus:
                 self._ready.set()
                 try:
@@ -123,17 +148,18 @@ class Engine:
                     with anyio.CancelScope(shield=True):
                         await self._builder.tables.close_all()
             self._tasks.cancel_scope.cancel()
-        self._tasks = self._builder = self._bus = None
+        self._tasks = self._resources = self._builder = self._bus = None
         if self._checkpoints is not None:
             self._checkpoints.close()
             self._checkpoints = None
 
     async def stop_all(self, *, drain: float | None = None) -> None:
         """Stop every rule, all at the same time; ``drain`` overrides the engine's."""
-        seconds = self.drain if drain is None else drain
-        async with anyio.create_task_group() as tasks:
-            for rule in self.rules.values():
-                tasks.start_soon(rule.stop, seconds)
+        await self.rules.stop_all(self.drain if drain is None else drain)
+
+    async def quiet(self) -> None:
+        """Return when no rule runs, or waits for its schedule, or is being changed."""
+        await self.rules.quiet()
 
     # -- definitions ---------------------------------------------------------------------------
 
@@ -184,7 +210,7 @@ class Engine:
             rule.id
             for rule in self.rules.values()
             if rule.parts is not None
-            and any(part.reader.name == f"source[{name}]" for part in rule.parts.inputs)
+            and name in rule.parts.streams
             and not rule.status.state.is_final
         ]
         if readers:
@@ -249,19 +275,30 @@ class Engine:
 
     # -- rules ---------------------------------------------------------------------------------
 
-    async def start(self, rule: RuleLike, *, extra_sinks: tuple[Sink[Any], ...] = ()) -> Rule:
-        """Start a rule and return its handle; connections are made in the background.
-
-        A path may define streams beside its one rule.
+    async def create(self, rule: RuleLike) -> Rule:
+        """Define a rule; it starts unless it says ``triggered: false``.
 
         Raises:
-            EngineError: the rule is wrong or its id is taken; nothing was started.
+            EngineError: the rule is wrong or its id is taken; nothing was defined.
         """
         definition = self._definition(rule)
         await self._open_tables()
-        made = self._prepare(definition, None, extra_sinks)
-        self._launch(made)
-        return made
+        return self.rules.create(definition)
+
+    async def start(self, rule: RuleLike, *, extra_sinks: tuple[Sink[Any], ...] = ()) -> Rule:
+        """Start a rule and return its handle; connections are made in the background.
+
+        A text that is the id of a known rule starts that one, if it isn't running. Any other is a
+        path, which may define streams beside its one rule. A rule with a schedule waits for it.
+
+        Raises:
+            EngineError: the rule is wrong or one of its id is running; nothing was started.
+        """
+        await self._open_tables()
+        if isinstance(rule, str) and rule in self.rules:
+            await self.rules.life(rule).start()
+            return self.rules[rule]
+        return self.rules.start_all([self._definition(rule)], extra_sinks=extra_sinks)[0]
 
     async def start_all(
         self, rules: Iterable[RuleDef], *, limit: ResultLimit | None = None
@@ -272,43 +309,132 @@ class Engine:
             EngineError: a rule is wrong or its id is taken.
         """
         await self._open_tables()
-        made = [self._prepare(definition, limit) for definition in rules]
-        for rule in made:
-            self._launch(rule)
-        return made
+        return self.rules.start_all(rules, limit)
+
+    async def stop(self, rule_id: str, *, drain: float | None = None) -> None:
+        """Stop a rule after it has drained; its counts and status stay readable.
+
+        Its schedule doesn't start it again, only ``start`` does. ``drain`` are the seconds that it
+        has, by default the engine's; a stop on its way is sped up by a shorter time.
+
+        Raises:
+            ConfigError: there is no such rule.
+        """
+        await self.rules.life(rule_id).stop(drain)
+
+    async def restart(self, rule_id: str) -> None:
+        """Stop a rule after it has drained and start it again.
+
+        Raises:
+            EngineError: there is no such rule, or it can't be built any more and stays stopped.
+        """
+        life = self.rules.life(rule_id)
+        await self._open_tables()
+        await life.restart()
+
+    async def update(self, rule: RuleLike, *, versions: bool = True) -> Rule:
+        """Replace the definition of a rule in place; one that runs goes on with the new one.
+
+        The new one is tried first: planned, its plugins made, its properties checked. Only then
+        does the old one drain, take its last checkpoint and stop. If the new one can't start then,
+        the old one goes on from there. A rule that was stopped stays so.
+
+        Args:
+            rule: the new definition.
+            versions: the new definition must have a greater version than the old one, as texts,
+                if any of them has one.
+
+        Raises:
+            EngineError: why the old definition is still in force.
+        """
+        definition = self._definition(rule)
+        await self._open_tables()
+        return await self.rules.update(definition, versions=versions)
+
+    async def delete(self, rule_id: str) -> None:
+        """Stop a rule and forget it, with its state.
+
+        Raises:
+            ConfigError: there is no such rule.
+        """
+        await self.rules.delete(rule_id)
+
+    async def apply(
+        self,
+        rules: RuleSet | Path | str | Sequence[Path | str],
+        *,
+        limit: ResultLimit | None = None,
+        forget: bool = False,
+    ) -> Changes:
+        """Make what runs be what some files say now: all of it, or nothing is changed.
+
+        Rules that are as before go on undisturbed, with their state. Changed ones, and those that
+        read a changed stream, drain, take their last checkpoint and go on with the new definition.
+        New ones start. Those that are gone stop; with ``forget`` they are deleted with their state.
+        Rules and streams that came from elsewhere are left alone, unless they read what changed.
+
+        Args:
+            rules: files, folders, or what was read from them; always all of them.
+            limit: for the results of all rules that are new.
+            forget: delete the rules that are gone.
+
+        Raises:
+            EngineError: why nothing has changed.
+        """
+        self._running()
+        assert self._reloader is not None
+        found = rules if isinstance(rules, RuleSet) else load(rules)
+        return await self._reloader.apply(found, limit=limit, forget=forget)
+
+    def status(self, rule_id: str) -> RuleReport:
+        """Return all about a rule: its state and why, its account, the counts of its operators.
+
+        Raises:
+            ConfigError: there is no such rule.
+        """
+        return report_of(self.rules.life(rule_id))
+
+    def topology(self, rule_id: str) -> Topology:
+        """Return the operators of a rule and who feeds whom.
+
+        Raises:
+            EngineError: there is no such rule, or it never ran and can't be built.
+        """
+        rule = self.rules.life(rule_id).rule
+        parts = rule.parts or self._trial().build(rule.definition)
+        return operators_of(parts).topology()
 
     async def _open_tables(self) -> None:
         """Open the lookup tables that were defined since; some gather rows from now on."""
         tables = [stream for stream in self.catalog if stream.is_lookup]
         await self._running()[1].tables.open(tables)
 
-    def _prepare(
-        self,
-        definition: RuleDef,
-        limit: ResultLimit | None,
-        extra_sinks: tuple[Sink[Any], ...] = (),
-    ) -> Rule:
-        known = self.rules.get(definition.id)
-        if known is not None and not known.status.state.is_final:
-            raise ConfigError(f"rule {definition.id} is running", at=definition.at)
-        builder = self._running()[1]
-        made = Rule(definition, self.clock, lambda made: builder.build(made, extra_sinks), limit)
-        made.prepare()
-        return made
+    def _trial(self, catalog: Catalog | None = None, properties: Properties | None = None) -> Trial:
+        """Return what tries definitions, with what the engine knows or something else."""
+        self._running()
+        assert self._resources is not None
+        return Trial(
+            root=self.root,
+            clock=self.clock,
+            catalog=self.catalog if catalog is None else catalog,
+            plugins=self.plugins,
+            functions=self.functions,
+            properties=self._properties if properties is None else properties,
+            resources=self._resources,
+        )
 
-    def _launch(self, rule: Rule) -> None:
-        self.rules[rule.id] = rule
-        self._running()[0].start_soon(rule.run, name=f"rule[{rule.id}]")
-
-    async def stop(self, rule_id: str, *, drain: float | None = None) -> None:
-        """Stop a rule after it has drained; its counts and status stay readable."""
-        await self._rule(rule_id).stop(self.drain if drain is None else drain)
-
-    async def delete(self, rule_id: str) -> None:
-        """Stop a rule and forget it, with its state."""
-        await self.stop(rule_id)
-        options = self.rules.pop(rule_id).definition.options
-        self._running()[1].forget_state(rule_id, is_durable=options.qos > 0)
+    def _home(self) -> Home:
+        tasks, builder = self._running()
+        return Home(
+            clock=self.clock,
+            zone=self.zone,
+            tasks=tasks,
+            builder=builder,
+            logs=self._logs,
+            drain=self.drain,
+            checkpoints=self._checkpoint_file,
+            trial=lambda definition: self._trial().build(definition),
+        )
 
     async def query(
         self, sql: str, *, options: RuleOptions | None = None, buffer: int = 1024
@@ -340,7 +466,7 @@ class Engine:
                     raise EngineError(rule.status.message)
             finally:
                 with anyio.CancelScope(shield=True):
-                    await rule.stop(0)
+                    await self.stop(rule.id, drain=0)
                     await self.delete(rule.id)
 
     async def push(self, stream: str, rows: Iterable[Row], **meta: Any) -> int:
@@ -370,8 +496,12 @@ class Engine:
             StoreFailed: it can't be opened.
         """
         if self._checkpoints is None:
-            self._checkpoints = CheckpointStore(self.data_path / "checkpoints.db")
+            self._checkpoints = CheckpointStore(self._checkpoint_file)
         return self._checkpoints
+
+    @property
+    def _checkpoint_file(self) -> Path:
+        return self.data_path / "checkpoints.db"
 
     @property
     def data_path(self) -> Path:
@@ -380,11 +510,11 @@ class Engine:
 
     # -- for the builder -----------------------------------------------------------------------
 
-    def shared_source(self, stream: Stream, make: Callable[[], SourceRunner]) -> StreamReader:
+    def shared_source(self, stream: Stream, make: Callable[[Report], SourceRunner]) -> StreamReader:
         """Return the running source of a shared stream; see ``SharedStreams``."""
         known = self._shared.get(stream.name)
         if known is None:
-            known = SharedSource(make(), self._running()[0], self._forget_shared)
+            known = SharedSource(make, self._running()[0], self._forget_shared)
             self._shared[stream.name] = known
         return known
 
@@ -402,11 +532,6 @@ class Engine:
         if len(rules) != 1:
             raise ConfigError(f"{rule}: expected one rule, found {len(rules)}")
         return rules[0]
-
-    def _rule(self, rule_id: str) -> Rule:
-        if rule_id not in self.rules:
-            raise ConfigError(f"there is no rule {rule_id}")
-        return self.rules[rule_id]
 
     def _running(self) -> tuple[TaskGroup, Builder]:
         if self._tasks is None or self._builder is None:

@@ -35,8 +35,8 @@ LAYERS = [
     ("engine.lookup",),
     ("engine.run",),
     ("engine.explain",),
-    ("engine.engine", "engine.broker"),
-    ("engine.testing", "engine.demo", "engine.command", "engine.reference"),
+    ("engine.reload", "engine.engine", "engine.broker"),
+    ("engine.testing", "engine.demo", "engine.command", "engine.reference", "engine.watch"),
     ("engine.cli",),
     ("engine", "engine.__main__"),
 ]

@@ -11,7 +11,7 @@ from engine.config.positions import NOWHERE, Positions
 from engine.errors import Position
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
-_PLACES = frozenset(("at", "where"))
+_PLACES = frozenset(("at", "where", "sql_where"))
 
 
 class Definition(msgspec.Struct, frozen=True, kw_only=True, eq=False):

@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from engine.api import CURRENT_USE, LookupSource, Use
+from engine.api import CURRENT_USE, Config, LookupSource, Use
 from engine.backoff import Backoff
 from engine.batch import Row
 from engine.clock import Clock
@@ -59,6 +59,12 @@ class LookupLink:
         self._is_lost = False
         self._has_given_up = False
         self._reported: set[type[Exception]] = set()
+
+    @property
+    def config(self) -> Config:
+        """The configuration that the source runs with."""
+        config: Config = self._use.config
+        return config
 
     # -- life ----------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from engine.run.functions import EngineFunctions
 from engine.run.properties import Properties, SinkOptions
 from engine.run.resources import ResourcePool
 from engine.run.rule import Rule, RuleInput, RuleParts
+from engine.run.shared import Report
 from engine.run.sink import SinkRunner
 from engine.run.source import SourceRunner, StreamReader
 from engine.run.tables import LookupTables
@@ -40,24 +41,13 @@ from engine.state.store import CheckpointStore
 
 logger = logging.getLogger(__name__)
 
-_IDLE_OPTIONS = frozenset(
-    {
-        "expect_every",
-        "enable_save_state_before_stop",
-        "cron",
-        "duration",
-        "cron_datetime_range",
-        "debug",
-        "log_filename",
-        "enable_rule_tracer",
-    }
-)
+_IDLE_OPTIONS = frozenset({"enable_rule_tracer"})
 
 
 class SharedStreams(Protocol):
     """Hands out the running source of a shared stream."""
 
-    def shared_source(self, stream: Stream, make: Callable[[], SourceRunner]) -> StreamReader:
+    def shared_source(self, stream: Stream, make: Callable[[Report], SourceRunner]) -> StreamReader:
         """Return the source of ``stream``, made by ``make`` if none is running."""
 
 
@@ -95,6 +85,14 @@ class Builder:
         self._states.pop(rule_id, None)
         if is_durable:
             self._checkpoints().delete(rule_id)
+
+    def take_state(self, rule_id: str) -> RuleState | None:
+        """Take away what the functions of a stopped rule remember, None if nothing is there."""
+        return self._states.pop(rule_id, None)
+
+    def give_state(self, rule_id: str, state: RuleState) -> None:
+        """Give back what ``take_state`` took."""
+        self._states[rule_id] = state
 
     # -- planning ------------------------------------------------------------------------------
 
@@ -141,6 +139,7 @@ class Builder:
         sinks = [self._sink(rule, action) for action in definition.actions]
         sinks += [self._extra_sink(rule, sink, index) for index, sink in enumerate(extra_sinks)]
         parts = RuleParts(self._pipeline(rule, plan, inputs, sinks), inputs, sinks)
+        parts.streams = frozenset(scan.stream for scan in plan.scans)
         if definition.options.qos and not definition.temp:
             self._resume(rule, plan, parts)
         return parts
@@ -154,7 +153,7 @@ class Builder:
         restored = restore(rule.id, store, state, query)
         if restored.message:
             logger.warning("rule=%s %s", rule.id, restored.message)
-            rule.metrics.last_error = restored.message
+            rule.metrics.failed(restored.message, self._clock.now())
         if restored.pipeline is not None:
             parts.pipeline.restore(restored.pipeline)
         for source in parts.inputs:
@@ -258,7 +257,7 @@ class Builder:
         if not stream.options.shared:
             return self._source(rule.id, rule.status.connection, stream)
         return self._shared.shared_source(
-            stream, lambda: self._source(f"stream:{stream.name}", _nobody, stream)
+            stream, lambda report: self._source(f"stream:{stream.name}", report, stream)
         )
 
     def _lookup_link(self, table: Stream) -> tuple[LookupLink, LookupOptions]:

@@ -8,18 +8,26 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class OperatorMetrics:
-    """Counts of one operator (a source or sink) of a rule."""
+    """Counts of one operator (a source, a decoder, the query, a sink) of a rule.
+
+    Times are epoch milliseconds, 0 before any.
+    """
 
     records_in: int = 0
     records_out: int = 0
+    processed: int = 0
+    """Records that are done with, whatever became of them."""
     exceptions: int = 0
     last_exception: str = ""
+    last_exception_at: int = 0
     last_invocation: int = 0
-    """Epoch milliseconds of the last work, 0 before any."""
+    latency: int = 0
+    """Nanoseconds that the last batch took."""
 
-    def failed(self, message: str, rows: int = 1) -> None:
+    def failed(self, message: str, rows: int, at: int) -> None:
+        """Count records that failed together."""
         self.exceptions += rows
-        self.last_exception = message
+        self.last_exception, self.last_exception_at = message, at
 
 
 @dataclass(slots=True)
@@ -44,6 +52,12 @@ class RuleMetrics:
     last_message: int = 0
     """Epoch milliseconds of the last arrival, 0 before any."""
     last_error: str = ""
+    last_error_at: int = 0
+    """Epoch milliseconds, 0 before any."""
+
+    def failed(self, message: str, at: int) -> None:
+        """Note the last error; rows that it cost are counted on their own."""
+        self.last_error, self.last_error_at = message, at
 
     def error(self, place: str, reason: str, rows: int = 1) -> None:
         """Count rows that failed; ``reason`` is a class of errors, not a message."""

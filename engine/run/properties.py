@@ -116,6 +116,23 @@ class Properties:
         for (type_, key), section in rules.sink_configs.items():
             self._sections[PluginKind.SINK, type_, key] = section.properties
 
+    def instead(self, rules: RuleSet) -> Properties:
+        """Return what there is when these rule files are all that there are."""
+        made = Properties(self._root)
+        made.add(rules)
+        return made
+
+    def copy(self) -> Properties:
+        """Return properties that can be changed on their own."""
+        copied = Properties(self._root)
+        copied.become(self)
+        return copied
+
+    def become(self, other: Properties) -> None:
+        """Hold what others hold, and nothing else."""
+        self._connections = dict(other._connections)
+        self._sections = dict(other._sections)
+
     def for_source(self, stream: Stream, plugin: Plugin) -> Config:
         """Return the configuration of a stream's source.
 

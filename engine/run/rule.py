@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import perf_counter_ns
 from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
 
-from engine.backoff import Backoff
 from engine.clock import Clock
 from engine.config.rule import RuleDef
 from engine.errors import EngineError
 from engine.run.alarm import Alarm
 from engine.run.checkpoints import Checkpoints, Snapshot
 from engine.run.flow import Flow, FlowClosed, Overflow
-from engine.run.metrics import RuleMetrics
+from engine.run.metrics import OperatorMetrics, RuleMetrics
 from engine.run.receipt import Receipt
+from engine.run.restarts import Restarts
 from engine.run.sink import Outgoing, SinkRunner
 from engine.run.source import Arrival, StreamReader
 from engine.run.status import RuleState, RuleStatus
 from engine.run.ticket import Ticket
+from engine.run.waiting import happens_within
+from engine.run.watchdog import Watchdog
 from engine.sql.pipeline import Pipeline
 from engine.sql.query import Result
 from engine.state.scope import RuleState as PluginState
@@ -43,6 +46,10 @@ class RuleParts:
     """The state of the rule's plugins, where there are checkpoints."""
     covers: bool = False
     """Batches are done with when a checkpoint has them, not when the sinks have the results."""
+    streams: frozenset[str] = frozenset()
+    """The names of all streams and tables that are read or looked up in."""
+    metrics: OperatorMetrics = field(default_factory=OperatorMetrics)
+    """Of the query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,9 @@ class _Inlet:
 
     def ended(self, error: Exception | None = None) -> None:
         self._rule.ended(self._source, error)
+
+    def connection(self, operator: str, connected: bool, message: str = "") -> None:
+        self._rule.status.connection(operator, connected, message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +130,12 @@ class Rule:
         self._scope: anyio.CancelScope | None = None
         self._reading: anyio.CancelScope | None = None
         self._unopened = 0
+        self._opened_at: int | None = None
         self._open_streams: set[str] = set()
         self._positions: dict[str, Mapping[str, Any]] = {}
         self._flow: Flow[Arrival | Tick] = self._new_flow()
         self._alarm = Alarm(clock, self._ring)
+        self._watchdog: Watchdog | None = None
 
     @property
     def id(self) -> str:
@@ -144,44 +156,36 @@ class Rule:
         """
         self.parts = self._build(self)
         self._give_up_pending("stopped before")
-        self.status.become(RuleState.STARTING)
+        self.status.starting()
         self.finished = anyio.Event()
         self._stopping = anyio.Event()
 
     async def run(self) -> None:
         """Run until the sources end, ``stop`` is called or something fails for good."""
-        strategy = self.definition.options.restart_strategy
-        backoff = Backoff(
-            strategy.delay,
-            strategy.max_delay,
-            multiplier=strategy.multiplier,
-            jitter=strategy.jitter_factor,
-        )
-        attempts = strategy.attempts
+        restarts = Restarts(self.definition.options.restart_strategy)
         try:
             while True:
                 error = await self._run_once()
                 if error is None or self._is_stopping:
                     break
                 message = _text_of(error)
-                self.metrics.last_error = message
-                if attempts == 0:
+                self.metrics.failed(message, self._clock.now())
+                delay = restarts.delay_after(self._healthy_for())
+                if delay is None:
                     logger.error("rule=%s failed: %s", self.id, message)
                     self.status.become(RuleState.FAILED, message)
                     return
-                attempts -= 1
                 self._give_up_pending("restart")
-                delay = backoff.next()
                 logger.warning("rule=%s restarts in %.1f s: %s", self.id, delay, message)
                 self.status.become(RuleState.BACKING_OFF, message)
-                if await self._stopped_within(delay):
+                if await happens_within(self._clock, self._stopping_event(), delay):
                     break
                 try:
                     self.parts = self._build(self)
                 except EngineError as failure:
                     self.status.become(RuleState.FAILED, str(failure))
                     return
-                self.status.become(RuleState.STARTING)
+                self.status.starting()
             self.status.become(RuleState.STOPPED, "" if self._is_stopping else "done")
         finally:
             if not self.status.state.is_final:
@@ -207,11 +211,13 @@ class Rule:
     def _is_stopping(self) -> bool:
         return self._stopping is not None and self._stopping.is_set()
 
-    async def _stopped_within(self, seconds: float) -> bool:
+    def _stopping_event(self) -> anyio.Event:
         assert self._stopping is not None
-        with anyio.move_on_after(seconds):
-            await self._stopping.wait()
-        return self._is_stopping
+        return self._stopping
+
+    def _healthy_for(self) -> float:
+        """Return for how many seconds the run that just ended had all its parts open."""
+        return 0 if self._opened_at is None else (self._clock.now() - self._opened_at) / 1000
 
     # -- one run -------------------------------------------------------------------------------
 
@@ -233,12 +239,16 @@ class Rule:
 
     async def _run_parts(self, tasks: TaskGroup, parts: RuleParts) -> None:
         self._unopened = len(parts.sinks) + len(parts.inputs)
+        self._opened_at = None
         self._open_streams = {source.label for source in parts.inputs if not source.is_table}
         for sink in parts.sinks:
             tasks.start_soon(sink.run, self._opened, name=f"rule[{self.id}].{sink.name}")
         async with anyio.create_task_group() as timers:
             self._alarm = Alarm(self._clock, self._ring)
             timers.start_soon(self._alarm.run, name=f"rule[{self.id}].alarm")
+            self._watchdog = self._new_watchdog()
+            if self._watchdog is not None:
+                timers.start_soon(self._watchdog.run, name=f"rule[{self.id}].watchdog")
             tasks.start_soon(
                 self._compute, parts, tasks, timers.cancel_scope, name=f"rule[{self.id}].query"
             )
@@ -248,6 +258,7 @@ class Rule:
         """One of the parts is open."""
         self._unopened -= 1
         if self._unopened == 0:
+            self._opened_at = self._clock.now()
             self.status.opened()
 
     async def _read(self, parts: RuleParts) -> None:
@@ -324,7 +335,9 @@ class Rule:
 
     async def _process(self, parts: RuleParts, arrival: Arrival) -> None:
         frame = arrival.frame
+        started = perf_counter_ns()
         result = await parts.pipeline.push(arrival.stream, frame, frame.received_at)
+        parts.metrics.latency = perf_counter_ns() - started
         self.metrics.queued -= len(arrival)
         self._counted(result, arrival)
         if self.definition.options.send_error and arrival.failures:
@@ -387,6 +400,7 @@ class Rule:
         """Enter a result, and the failures of the rows it came of, into the account."""
         metrics = self.metrics
         failed = len(result.errors)
+        self._count_query(result, arrival, failed)
         for error in result.errors:
             metrics.error("query", error.message.partition(":")[0])
         if failed:
@@ -406,6 +420,18 @@ class Rule:
         metrics.filtered += rows + result.surplus - result.absorbed - passed - failed
         return result
 
+    def _count_query(self, result: Result, arrival: Arrival | None, failed: int) -> None:
+        """Enter a result into the counts of the query itself."""
+        assert self.parts is not None
+        query = self.parts.metrics
+        query.records_out += len(result)
+        query.last_invocation = self._clock.now()
+        if arrival is not None:
+            query.records_in += len(arrival.frame)
+            query.processed += len(arrival.frame)
+        if failed:
+            query.failed(result.errors[-1].message, failed, query.last_invocation)
+
     def checkpoint_failed(self, message: str) -> None:
         """Note why a checkpoint could not be saved; the rule goes on without it."""
         self._note_error("checkpoint", message)
@@ -414,7 +440,7 @@ class Rule:
         self._flow.put_anyway(Tick(when))
 
     def _note_error(self, place: str, message: str) -> None:
-        self.metrics.last_error = f"{place}: {message}"
+        self.metrics.failed(f"{place}: {message}", self._clock.now())
         logger.debug("rule=%s op=%s %s", self.id, place, message)
 
     # -- the queue -----------------------------------------------------------------------------
@@ -428,6 +454,8 @@ class Rule:
         metrics.received += len(arrival)
         metrics.queued += len(arrival)
         metrics.last_message = arrival.frame.received_at
+        if self._watchdog is not None:
+            self._watchdog.feed()
         try:
             await self._flow.put(arrival)
         except anyio.get_cancelled_exc_class():
@@ -440,6 +468,17 @@ class Rule:
             self._flow.close(error)
         elif not source.is_table:
             self._stream_ended(source)
+
+    @property
+    def waiting(self) -> int:
+        """Rows that wait for the query."""
+        return self._flow.rows
+
+    def _new_watchdog(self) -> Watchdog | None:
+        every = self.definition.options.expect_every
+        if not every:
+            return None
+        return Watchdog(every, self._clock, self.status, lambda: self.metrics.last_message)
 
     def _new_flow(self) -> Flow[Arrival | Tick]:
         options = self.definition.options
@@ -454,6 +493,8 @@ class Rule:
             return
         self.metrics.queued -= len(arrival)
         self.metrics.drop("queue", "full", len(arrival))
+        if self.parts is not None:
+            self.parts.metrics.failed("buffer full, rows dropped", len(arrival), self._clock.now())
         arrival.receipt.done()
 
     def _give_up_pending(self, reason: str) -> None:

@@ -9,24 +9,37 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
+from engine.api import Config
+from engine.catalog import Stream
 from engine.layout import Layout
+from engine.run.logs import CURRENT_RULE
 from engine.run.metrics import OperatorMetrics
 from engine.run.source import SourceRunner, Subscriber
 
 logger = logging.getLogger(__name__)
 
+Report = Callable[[str, bool, str], None]
+"""Hears of a connection: operator, whether it is there, and why not."""
+
 
 class SharedSource:
     """A source that lives from its first rule to its last; see ``StreamReader``."""
 
+    is_shared = True
+
     def __init__(
-        self, runner: SourceRunner, tasks: TaskGroup, on_idle: Callable[[SharedSource], None]
+        self,
+        make: Callable[[Report], SourceRunner],
+        tasks: TaskGroup,
+        on_idle: Callable[[SharedSource], None],
     ) -> None:
-        self.name = runner.name
-        self.runner = runner
+        """``make`` gets what hears of the source's connection."""
+        self.runner = make(self._report)
+        self.name = self.runner.name
         self._tasks = tasks
         self._on_idle = on_idle
         self._subscribers: list[Subscriber] = []
+        self._reported: tuple[str, bool, str] | None = None
         self._opened = anyio.Event()
         self._scope: anyio.CancelScope | None = None
 
@@ -38,9 +51,23 @@ class SharedSource:
     def metrics(self) -> OperatorMetrics:
         return self.runner.metrics
 
+    @property
+    def decoding(self) -> OperatorMetrics:
+        return self.runner.decoding
+
+    @property
+    def stream(self) -> Stream:
+        return self.runner.stream
+
+    @property
+    def config(self) -> Config:
+        return self.runner.config
+
     def attach(self, subscriber: Subscriber) -> None:
         self.runner.attach(subscriber)
         self._subscribers.append(subscriber)
+        if self._reported is not None:
+            subscriber.connection(*self._reported)
         if self._scope is None:
             self._scope = anyio.CancelScope()
             self._tasks.start_soon(self._run, self._scope, name=f"shared.{self.name}")
@@ -70,7 +97,14 @@ class SharedSource:
         opened()
         await closed.wait()
 
+    def _report(self, operator: str, connected: bool, message: str) -> None:
+        """Every rule hears whether the source is connected, now and when it joins."""
+        self._reported = operator, connected, message
+        for subscriber in self._subscribers:
+            subscriber.connection(operator, connected, message)
+
     async def _run(self, scope: anyio.CancelScope) -> None:
+        CURRENT_RULE.set("")  # not that of the rule which happens to be its first
         with scope:
             try:
                 await self.runner.run(self._opened.set)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from time import perf_counter_ns
 from typing import Any
 
 import anyio
@@ -49,11 +50,12 @@ class SinkRunner:
     ) -> None:
         self.name = name
         self.metrics = OperatorMetrics()
+        self.config = config
+        self.options = options
         self.flow: Flow[Outgoing | Due] = Flow(options.buffer_length, Overflow.BLOCK, _never)
         self._sink = sink
         self._use = Use(config, ctx)
         self._clock = clock
-        self._options = options
         dynamic = dynamic_properties(config, clock)
         self._composer = Composer(
             options, dynamic, clock, self._lose, takes_payloads=sink.takes_payloads
@@ -77,7 +79,7 @@ class SinkRunner:
         try:
             await self._persist(self._sink.open)
             opened()
-            if self._options.is_batched:
+            if self.options.is_batched:
                 await self._deliver_gathered()
             else:
                 await self._deliver_each()
@@ -97,7 +99,7 @@ class SinkRunner:
 
     async def _deliver_gathered(self) -> None:
         """Deliver results once there are enough, or the first has waited long enough."""
-        gatherer = Gatherer(self._options.batch_size)
+        gatherer = Gatherer(self.options.batch_size)
         async with anyio.create_task_group() as timers:
             alarm = Alarm(self._clock, lambda when: self.flow.put_anyway(Due(when)))
             timers.start_soon(alarm.run, name=f"{self.name}.linger")
@@ -110,7 +112,7 @@ class SinkRunner:
             timers.cancel_scope.cancel()
 
     async def _gather(self, gatherer: Gatherer, alarm: Alarm) -> None:
-        linger = int(self._options.linger_interval * 1000)
+        linger = int(self.options.linger_interval * 1000)
         due: int | None = None
         while True:
             item = await self.flow.get()
@@ -155,6 +157,7 @@ class SinkRunner:
         messages = self._prepare(outgoing)
         if messages.places or messages.batch.sizes:  # an empty window is an emission, too
             await self._collect(messages, ticket)
+        self.metrics.processed += len(outgoing)
         ticket.confirm()
 
     def _prepare(self, outgoing: Outgoing) -> Messages:
@@ -163,6 +166,7 @@ class SinkRunner:
 
     async def _collect(self, messages: Messages, ticket: Claim) -> None:
         size = len(messages.places)
+        started = perf_counter_ns()
         try:
             await self._persist(lambda: self._sink.collect(messages.batch))
         except Rejected as error:
@@ -174,10 +178,11 @@ class SinkRunner:
             self._lose(ticket, "sink error", error, messages.rows_of(range(size)))
         else:
             self.metrics.records_out += size
+        self.metrics.latency = perf_counter_ns() - started
 
     def _lose(self, ticket: Claim, reason: str, error: Exception, places: Sequence[int]) -> None:
         message = error.message if isinstance(error, EngineError) else str(error)
-        self.metrics.failed(message, len(places))
+        self.metrics.failed(message, len(places), self._clock.now())
         ticket.lose(self.name, reason, message, places)
 
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from time import perf_counter_ns
 from typing import Any, Protocol
 
 import anyio
@@ -52,6 +53,9 @@ class Subscriber(Protocol):
     def ended(self, error: Exception | None = None) -> None:
         """Nothing more will come, because of ``error`` if one is given."""
 
+    def connection(self, operator: str, connected: bool, message: str = "") -> None:
+        """Note a connection that came or went, where it isn't the rule's own."""
+
 
 class StreamReader(Protocol):
     """What a rule sees of the source of its stream: its own, or one that it shares."""
@@ -61,6 +65,21 @@ class StreamReader(Protocol):
 
     @property
     def metrics(self) -> OperatorMetrics: ...
+
+    @property
+    def decoding(self) -> OperatorMetrics:
+        """The counts of what decodes its messages."""
+
+    @property
+    def stream(self) -> Stream: ...
+
+    @property
+    def config(self) -> Config:
+        """The configuration that the source runs with."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other rules read it, too."""
 
     @property
     def layout(self) -> Layout: ...
@@ -91,6 +110,8 @@ class StreamReader(Protocol):
 class SourceRunner:
     """Runs one source for all subscribers attached to it."""
 
+    is_shared = False
+
     def __init__(
         self,
         stream: Stream,
@@ -103,6 +124,8 @@ class SourceRunner:
         self.stream = stream
         self.layout = Layout()
         self.metrics = OperatorMetrics()
+        self.decoding = OperatorMetrics()
+        self.config = config
         self._source = source
         self._use = Use(config, ctx)
         self._clock = clock
@@ -200,14 +223,10 @@ class SourceRunner:
         now = self._clock.now()
         if not batch.received_at:
             batch.received_at = now
-        metrics = self.metrics
-        metrics.records_in += len(batch)
-        metrics.last_invocation = now
         decode = self._decoder if batch.rows is None else self._rows_decoder
+        started = perf_counter_ns()
         frame, failures = decode.decode(batch)
-        if failures:
-            metrics.failed(failures[-1][1].message, len(failures))
-        metrics.records_out += len(frame)
+        self._count(batch, frame, failures, now, perf_counter_ns() - started)
         position = None
         if self._ask_position is not None:
             position = self._position = self._ask_position()
@@ -217,3 +236,19 @@ class SourceRunner:
             await subscriber.receive(
                 Arrival(frame, failures, receipt, position=position, identities=batch.identities)
             )
+
+    def _count(
+        self, batch: Batch, frame: Frame, failures: list[Failure], now: int, latency: int
+    ) -> None:
+        messages = len(batch)
+        metrics, decoding = self.metrics, self.decoding
+        metrics.records_in += messages
+        metrics.processed += messages
+        metrics.records_out += messages
+        decoding.records_in += messages
+        decoding.processed += messages
+        decoding.records_out += len(frame)
+        decoding.latency = latency
+        metrics.last_invocation = decoding.last_invocation = now
+        if failures:
+            decoding.failed(failures[-1][1].message, len(failures), now)

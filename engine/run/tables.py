@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 MakeLink = Callable[[Stream], tuple[LookupLink, LookupOptions]]
 """Makes the plugin instance behind a table."""
+_NONE = None, None
 
 
 class LookupTables:
@@ -44,6 +45,20 @@ class LookupTables:
                 continue
             self._failures.pop(table.name, None)
             self._open[table.name] = link, options
+
+    def prepare(self, table: Stream) -> None:
+        """Make a table without opening it, to see whether rules could join it."""
+        try:
+            self._open[table.name] = self._make(table)
+        except EngineError as error:
+            self._failures[table.name] = error
+
+    def differs(self, name: str, others: LookupTables) -> bool:
+        """Tell whether others would ask a table, if it is open, in another way."""
+        if name not in self._open:
+            return False
+        (link, options), (other, other_options) = self._open[name], others._open.get(name, _NONE)
+        return other is None or (link.config, options) != (other.config, other_options)
 
     async def close(self, name: str) -> None:
         """Let go of a table, if it is open."""

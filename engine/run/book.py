@@ -1,0 +1,158 @@
+"""The rules of an engine, by id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import anyio
+
+from engine.api import Sink
+from engine.config.rule import RuleDef
+from engine.config.version import check_version
+from engine.errors import ConfigError
+from engine.run.life import Home, RuleLife
+from engine.run.replacing import Replacement, replace
+from engine.run.rule import ResultLimit, Rule
+
+
+class RuleBook(Mapping[str, Rule]):
+    """All rules that were defined and not deleted, running or not; to its readers, a mapping."""
+
+    def __init__(self, home: Callable[[], Home]) -> None:
+        """``home`` raises ``EngineError`` while the engine isn't running."""
+        self._home = home
+        self.lives: dict[str, RuleLife] = {}
+
+    def __getitem__(self, rule_id: str) -> Rule:
+        return self.lives[rule_id].rule
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.lives)
+
+    def __len__(self) -> int:
+        return len(self.lives)
+
+    def life(self, rule_id: str) -> RuleLife:
+        """Return the life of a rule.
+
+        Raises:
+            ConfigError: there is no such rule.
+        """
+        if rule_id not in self.lives:
+            raise ConfigError(f"there is no rule {rule_id}")
+        return self.lives[rule_id]
+
+    # -- defining ------------------------------------------------------------------------------
+
+    def make(
+        self,
+        definition: RuleDef,
+        limit: ResultLimit | None = None,
+        extra_sinks: tuple[Sink[Any], ...] = (),
+    ) -> RuleLife:
+        """Return the life of a new rule, to be added when it can be.
+
+        Raises:
+            ConfigError: a rule of that id is running, or an option is wrong.
+        """
+        home = self._home()
+        known = self.lives.get(definition.id)
+        if known is not None and (known.is_active or known.is_busy):
+            raise ConfigError(
+                f"rule {definition.id} is running",
+                at=definition.at,
+                hint="stop it first, or update it",
+            )
+        life = RuleLife(definition, home, limit, extra_sinks)
+        if known is not None:
+            life.last_start, life.last_stop = known.last_start, known.last_stop
+        return life
+
+    def add(self, life: RuleLife) -> None:
+        """Take a rule in."""
+        self.lives[life.definition.id] = life
+
+    def create(self, definition: RuleDef) -> Rule:
+        """Define a rule, and start it if it is ``triggered``.
+
+        Raises:
+            EngineError: it is wrong, or there is one of that id.
+        """
+        home = self._home()
+        if definition.id in self.lives:
+            hint = "update it, or delete it first"
+            raise ConfigError(
+                f"there is a rule {definition.id} already", at=definition.at, hint=hint
+            )
+        if definition.triggered:
+            return self.start_all([definition])[0]
+        life = self.make(definition)
+        home.trial(definition)
+        self.add(life)
+        return life.rule
+
+    def start_all(
+        self,
+        definitions: Iterable[RuleDef],
+        limit: ResultLimit | None = None,
+        extra_sinks: tuple[Sink[Any], ...] = (),
+    ) -> list[Rule]:
+        """Define rules and start them, or none of them if one is wrong.
+
+        Raises:
+            EngineError: a rule is wrong, or one of that id is running.
+        """
+        lives = [self.make(definition, limit, extra_sinks) for definition in definitions]
+        for life in lives:
+            life.prepare()
+        for life in lives:
+            self.add(life)
+            life.begin()
+        return [life.rule for life in lives]
+
+    async def update(self, definition: RuleDef, *, versions: bool) -> Rule:
+        """Replace the definition of a rule; see ``Engine.update``."""
+        life = self.life(definition.id)
+
+        async def update() -> None:
+            old = life.definition
+            if definition == old:
+                return
+            if versions:
+                check_version(old.version, definition.version, f"rule {old.id}", definition.at)
+            stays = definition.triggered or not old.triggered
+            replacement = Replacement(life, definition, starts=life.is_active and stays)
+            replacement.check(life.home.trial)
+            await replace(replacement)
+
+        await life.ask("update", update, repeats=True)
+        return life.rule
+
+    async def delete(self, rule_id: str) -> None:
+        """Stop a rule and forget it, with its state."""
+        life = self.life(rule_id)
+
+        await life.delete(lambda: self.forget(life))
+
+    def forget(self, life: RuleLife) -> None:
+        """Drop a stopped rule and what it remembers."""
+        life.bury()
+        del self.lives[life.definition.id]
+        home = life.home
+        # an earlier definition may have left checkpoints where this one takes none
+        is_durable = life.definition.options.qos > 0 or home.checkpoints.exists()
+        home.builder.forget_state(life.definition.id, is_durable=is_durable)
+
+    # -- all of them ---------------------------------------------------------------------------
+
+    async def stop_all(self, drain: float) -> None:
+        """Stop every rule, all at the same time."""
+        async with anyio.create_task_group() as tasks:
+            for life in list(self.lives.values()):
+                tasks.start_soon(life.stop, drain)
+
+    async def quiet(self) -> None:
+        """Return when no rule runs, waits for its schedule or is being changed."""
+        while lives := [each for each in self.lives.values() if each.is_active or each.is_busy]:
+            await lives[0].quiet()
