@@ -89,13 +89,18 @@ def run(
     drain: Annotated[
         str, typer.Option(help="Time for delivering what is inside when stopping.")
     ] = "10s",
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Apply the files again whenever they change.")
+    ] = False,
     log_level: LogLevel = "info",
 ) -> None:
     """Run rules until Ctrl-C, SIGTERM, the end of all sources, --duration or --limit.
 
-    Stopping drains the rules and prints where every row went. Exit code: 0 done, 1 a rule failed,
-    2 bad usage or configuration.
+    Stopping drains the rules and prints where every row went; a second signal stops at once. SIGHUP
+    applies the files again. Exit code: 0 done, 1 a rule failed, 2 bad usage or configuration.
     """
+    from functools import partial
+
     import anyio
 
     from engine.command import Limits, run_rules
@@ -107,7 +112,7 @@ def run(
         results=limit,
         drain=parse_duration(drain),
     )
-    failed = anyio.run(run_rules, files, root, limits)
+    failed = anyio.run(partial(run_rules, watch=watch), files, root, limits)
     raise typer.Exit(FAILED if failed else DONE)
 
 

@@ -252,6 +252,8 @@ class Reloader:
                 await replacement.give_up()
             await self._switch(step, *before)
             failures = await self._take_back(step, was_active)
+            if not step.lives:  # nothing had to be undone
+                raise
             raise _undone(error, failures) from None
         for life in step.fresh:
             self._rules.add(life)

@@ -413,7 +413,10 @@ async def test_a_batch_is_acknowledged_after_its_sinks_and_only_then(engine: Eng
         (rule("SELECT n FROM demo", {"nop": {"format": "xml"}}), "format|key"),
         (rule("SELECT n FROM demo", {"log": {"format": "xml"}}), "unknown format 'xml'"),
         (rule("SELECT n FROM demo", {"log": {"fields": ["a"], "excludeFields": ["b"]}}), "both"),
-        (rule("SELECT n FROM demo", {"log": {"enableCache": True}}), "enableCache is not supported yet"),
+        (
+            rule("SELECT n FROM demo", {"log": {"enableCache": True}}),
+            "enableCache is not supported yet",
+        ),
         (rule("SELECT n FROM demo", {"log": {"sendSingle": "perhaps"}}), "sendSingle"),
         (rule("SELECT n FROM demo", qos=3), "qos"),
         (rule("SELECT n FROM demo", bufferLength=-1), "bufferLength"),
@@ -506,8 +509,8 @@ async def test_a_random_source_stays_in_its_range_and_skips_what_it_gave(engine:
 async def test_options_that_do_nothing_yet_are_named(
     engine: Engine, collected: Rows, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await running(engine, rule("SELECT n FROM demo", cron="* * * * *", duration="1h", qos=1))
-    assert "rule=r options without effect yet: cron, duration" in caplog.text
+    await running(engine, rule("SELECT n FROM demo", enableRuleTracer=True, qos=1))
+    assert "rule=r options without effect yet: enableRuleTracer" in caplog.text
 
 
 async def test_event_time_needs_a_timestamp(engine: Engine, collected: Rows) -> None:

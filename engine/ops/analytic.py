@@ -72,12 +72,14 @@ class Partitions:
 
     def snapshot(self) -> Any:
         """Return all partitions with what is remembered, as a value for msgpack."""
-        return [
+        partitions = [
             [list(partition), tracker.snapshot()] for partition, tracker in self._trackers.values()
         ]
+        return [self.evicted, partitions]
 
     def restore(self, value: Any) -> None:
         """Go on from a snapshot, of another number of partitions, too."""
         self._trackers.clear()
-        for partition, state in value:
+        self.evicted, partitions = value
+        for partition, state in partitions:
             self._put(typed_key(tuple(partition)), tuple(partition)).restore(state)

@@ -74,6 +74,10 @@ class EventTime:
             load=lambda value: (value[0], self._stamps[value[0]].saver.load(value[1])),
         )
 
+    def has(self, label: str) -> bool:
+        """Tell whether a stream has timestamps; tables don't."""
+        return label in self._stamps
+
     def add(self, label: str, frame: Frame, now: int, errors: list[RowError]) -> InOrder:
         """Take the rows of a stream as they came; those without a time are left out, reported."""
         records, times = self._stamps[label](frame, errors)
@@ -193,7 +197,9 @@ class _Stamps:
 
     def frame(self, records: Sequence[Record], times: Sequence[int]) -> Frame:
         """Return rows that are let go, with their times."""
-        return self._records.frame(records, {TIME: times}, typed=self.is_typed)
+        return self._records.frame(
+            records, {TIME: times}, whole=self._keeper.whole, typed=self.is_typed
+        )
 
     def row(self, record: Record) -> dict[str, Any]:
         """Return the row of a record as a dict."""

@@ -137,7 +137,7 @@ class _Ranks:
             keys = [[record[place] for place in order] for record in records]
             name = supplied_name(Supplied(place="ranking", index=number))
             values[name] = rank(partitions, keys, descending)
-        return self._records.frame(records, values, typed=frame.typed)
+        return self._records.frame(records, values, whole=frame.whole, typed=frame.typed)
 
 
 class _Sort:
@@ -157,7 +157,10 @@ class _Sort:
         keys = [[record[place] for place in self._places] for record in records]
         positions = ranking.ordered(range(len(records)), keys, self._descending)
         return self._records.frame(
-            [records[position] for position in positions], {}, typed=frame.typed
+            [records[position] for position in positions],
+            {},
+            whole=frame.whole,
+            typed=frame.typed,
         )
 
 

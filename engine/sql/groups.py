@@ -103,6 +103,7 @@ class Grouping:
         results: Sequence[GroupResult],
         values: Mapping[str, Sequence[Any]],
         *,
+        whole: bool,
         typed: bool,
     ) -> Frame:
         """Return a row for each group: its first one with the aggregates and ``values``."""
@@ -110,7 +111,10 @@ class Grouping:
             name: [result[index] for _, result in results] for index, name in enumerate(self._names)
         }
         return self._records.frame(
-            [first for first, _ in results], {**supplied, **values}, typed=typed
+            [first for first, _ in results],
+            {**supplied, **values},
+            whole=whole,
+            typed=typed,
         )
 
     def _groups(self, state: Any) -> Iterator[Group]:

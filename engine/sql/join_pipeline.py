@@ -286,12 +286,12 @@ class _AfterJoin:
             return frame
         records = self._query.records(frame, errors)
         if self._grouping is None:
-            return self._records.frame(records, {}, typed=False)
+            return self._records.frame(records, {}, whole=False, typed=False)
         records = self._grouping.fitting(records, errors, verified=False)
         state = self._grouping.fold.add(self._grouping.fold.empty(), records)
         results = self._grouping.results(state, errors)
         columns = {name: [value] * len(results) for name, value in values.items()}
-        return self._grouping.frame(results, columns, typed=False)
+        return self._grouping.frame(results, columns, whole=False, typed=False)
 
     def texts(self) -> list[str]:
         groups = [] if self._grouping is None else [self._grouping.code.text]

@@ -88,7 +88,10 @@ class RowPipeline:
 
 
 class EventTimePipeline:
-    """Puts the rows for another pipeline into the order of their times."""
+    """Puts the rows for another pipeline into the order of their times.
+
+    Those of tables have none: they are there from when they come.
+    """
 
     def __init__(self, inner: Pipeline, event_time: EventTime, *, send_error: bool) -> None:
         self._inner = inner
@@ -96,6 +99,8 @@ class EventTimePipeline:
         self._send_error = send_error
 
     async def push(self, stream: str, frame: Frame, now: int) -> Result:
+        if not self._event_time.has(stream):
+            return await self._inner.push(stream, frame, now)
         errors: list[Any] = []
         in_order = self._event_time.add(stream, frame, now, errors)
         results = await self._pass_on(in_order)

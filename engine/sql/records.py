@@ -27,12 +27,15 @@ class Records:
         self.metadata = tuple(metadata)
         self.supplied = tuple(supplied)
         self._parts: list[Part] = []
+        self._places: dict[str, int] = {}
 
     def add(self, part: Part) -> int:
         """Let records hold a part; returns its place, the known one if they do already."""
-        if part not in self._parts:
+        known = repr(part)  # the literals 1, 1.0 and true are equal, but differ
+        if known not in self._places:
+            self._places[known] = 1 + len(self.metadata) + len(self.supplied) + len(self._parts)
             self._parts.append(part)
-        return 1 + len(self.metadata) + len(self.supplied) + self._parts.index(part)
+        return self._places[known]
 
     def place(self, node: Supplied) -> int:
         """Return where records hold a value of an earlier stage."""
@@ -48,9 +51,17 @@ class Records:
         return (row, *[None] * width)
 
     def frame(
-        self, records: Sequence[Record], values: Mapping[str, Sequence[Any]], *, typed: bool
+        self,
+        records: Sequence[Record],
+        values: Mapping[str, Sequence[Any]],
+        *,
+        whole: bool,
+        typed: bool,
     ) -> Frame:
-        """Return the rows of records with what came with them and ``values``, by name."""
+        """Return the rows of records with what came with them and ``values``, by name.
+
+        ``whole`` and ``typed`` tell their form, even where there are none; see `Frame`.
+        """
         start = 1 + len(self.metadata)
         supplied = {
             supplied_name(node): [record[start + index] for record in records]
@@ -60,7 +71,7 @@ class Records:
             [record[0] for record in records],
             self._metadata_of(records),
             0,
-            whole=bool(records) and isinstance(records[0][0], dict),
+            whole=whole,
             typed=typed,
             supplied={**supplied, **values},
         )

@@ -165,4 +165,4 @@ class _Level:
             kept.append(record)
             for column, value in zip(columns.values(), values, strict=True):
                 column.append(value)
-        return self._records.frame(kept, columns, typed=frame.typed)
+        return self._records.frame(kept, columns, whole=frame.whole, typed=frame.typed)

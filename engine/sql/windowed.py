@@ -165,8 +165,12 @@ class WindowPipeline:
             if self._counts_as_empty(pane):
                 out.add([])
             return
-        frame = self._entrance.records.frame(
-            pane.state, _window_values([(pane, size)]), typed=self._entrance.is_typed
+        entrance = self._entrance
+        frame = entrance.records.frame(
+            pane.state,
+            _window_values([(pane, size)]),
+            whole=entrance.keeper.whole,
+            typed=entrance.is_typed,
         )
         self._finish_pane(frame, pane, out)
 
@@ -204,7 +208,9 @@ class WindowPipeline:
         values = _window_values([(pane, len(results)) for pane, results in found])
         values[TIME] = values[WINDOW_VALUES[2]]
         together = found[0][1] if len(found) == 1 else [r for _, rs in found for r in rs]
-        return self._grouping.frame(together, values, typed=self._entrance.is_typed)
+        entrance = self._entrance
+        whole, typed = entrance.keeper.whole, entrance.is_typed
+        return self._grouping.frame(together, values, whole=whole, typed=typed)
 
     def _finish_pane(self, frame: Frame, pane: Pane[Any], out: Emissions) -> None:
         before = len(out.errors)

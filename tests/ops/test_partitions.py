@@ -79,6 +79,7 @@ def test_a_snapshot_can_be_taken_anywhere(rows: list[Any], at: int) -> None:
     for key, value in rows[:at]:
         partitions.step(key, value)
     other.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(partitions.snapshot())))
+    assert other.evicted == partitions.evicted
     assert len(other) == len(partitions) <= 3
     for key, value in rows[at:]:
         assert other.step(key, value) == partitions.step(key, value)
