@@ -43,6 +43,7 @@ from engine.run.shared import Report, SharedSource
 from engine.run.source import SourceRunner, StreamReader
 from engine.run.trial import Trial
 from engine.sql.ast import CreateStream, Select
+from engine.sql.plan import Plan
 from engine.state.store import CheckpointStore
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -224,12 +225,28 @@ class Engine:
             SqlError: the query is wrong.
         """
         from engine.explain import explain_code, explain_plan
+
+        plan = self.plan(sql)
+        return explain_code(plan, self.functions) if code else explain_plan(plan)
+
+    def plan(self, sql: str) -> Plan:
+        """Return the plan of a query.
+
+        Raises:
+            SqlError: the query is wrong.
+        """
         from engine.sql.analyse import analyse
         from engine.sql.parse import parse_select
         from engine.sql.source import SourceText
 
-        plan = analyse(parse_select(sql), SourceText(sql), self.catalog.schemas(), self.functions)
-        return explain_code(plan, self.functions) if code else explain_plan(plan)
+        catalog = self.catalog
+        return analyse(
+            parse_select(sql),
+            SourceText(sql),
+            catalog.schemas(),
+            self.functions,
+            catalog.tables(),
+        )
 
     def define_stream(self, name: str, *, replace: bool = False, **properties: Any) -> Stream:
         """Define a stream by its properties, named as in a rule file.
@@ -350,6 +367,16 @@ class Engine:
         definition = self._definition(rule)
         await self._open_tables()
         return await self.rules.update(definition, versions=versions)
+
+    def check(self, rule: RuleLike) -> RuleDef:
+        """Try a rule and return its definition: everything is made, nothing is opened or run.
+
+        Raises:
+            EngineError: the rule is wrong.
+        """
+        definition = self._definition(rule)
+        self._trial().build(definition)
+        return definition
 
     async def delete(self, rule_id: str) -> None:
         """Stop a rule and forget it, with its state.
@@ -502,6 +529,11 @@ class Engine:
     @property
     def _checkpoint_file(self) -> Path:
         return self.data_path / "checkpoints.db"
+
+    @property
+    def properties(self) -> Properties:
+        """The connections and sections that streams and actions may name."""
+        return self._properties
 
     @property
     def data_path(self) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -39,12 +39,12 @@ class Kind(StrEnum):
     """Named ``type.key``, as sink configurations."""
     SINK_CONFIG = "sinkConfig"
     CONNECTION = "connection"
-    SCHEMA = "schema"
-    """Named ``type.name``."""
-    SCRIPT = "script"
     TOKEN = "token"
     """The hash of an API token."""
-    SETTING = "setting"
+
+
+Condition = Callable[[str | None], None]
+"""Looks at what is stored before a change; raises if it isn't what the client thinks it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +122,10 @@ class Definitions:
                     )
 
         self._database.write(write)
+
+
+def anything(_: str | None) -> None:
+    """The condition of a change that may be made whatever is stored."""
 
 
 def etag_of(text: str) -> str:

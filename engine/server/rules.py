@@ -19,14 +19,18 @@ from engine.config.version import check_version
 from engine.engine import Engine
 from engine.errors import EngineError
 from engine.run.report import RuleReport, in_ekuiper
-from engine.server.definitions import Change, Definitions, Kind
+from engine.server.definitions import Change, Condition, Definitions, Kind, anything
 from engine.server.problems import RULE, Problem, missing
 from engine.server.queries import streams_of
 from engine.server.secrets import masked, restored
+from engine.server.stream_json import schema_of
 from engine.server.turns import Turns
+from engine.sql.ast import Column, Star
 
 logger = logging.getLogger(__name__)
 
+_WORDS_OF_PATHS = frozenset({"bulkstart", "bulkstop", "status", "tags", "usage", "validate"})
+"""What stands in paths in the place of an id."""
 _RECOVERED_AT_ONCE = 20
 """Rules that are started before others get their turn."""
 
@@ -170,6 +174,27 @@ class Rules:
         found: dict[str, Any] = msgspec.to_builtins(self._engine.topology(rule_id))
         return found
 
+    def result_columns(self, rule_id: str) -> dict[str, Any]:
+        """Return the columns of a rule's results; the types of those that a stream declares.
+
+        Raises:
+            EngineError: there is no such rule, or it can't be planned any more.
+        """
+        plan = self._engine.plan(self.definition(rule_id).sql)
+        declared = {
+            name: column
+            for scan in plan.scans
+            for name, column in schema_of(self._engine.catalog[scan.stream]).items()
+        }
+        found: dict[str, Any] = {}
+        for item in plan.root.items:
+            if isinstance(item.expr, Star):
+                found |= declared
+            elif not item.invisible:
+                column = item.expr.name if isinstance(item.expr, Column) else ""
+                found[item.name] = declared.get(column, {})
+        return found
+
     def tagged(self, tags: Iterable[str]) -> list[str]:
         """Return the rules that have all of some tags."""
         wanted = set(tags)
@@ -181,7 +206,7 @@ class Rules:
 
     # -- defining ------------------------------------------------------------------------------
 
-    def read(self, text: str, rule_id: str = "") -> Written:
+    def read(self, text: str, rule_id: str = "", *, needs_id: bool = True) -> Written:
         """Return a rule from its JSON; ``rule_id`` is the one that the path says.
 
         ``***`` where a secret of the rule as it is now would stand is that secret.
@@ -200,12 +225,17 @@ class Rules:
             if "id" not in value:
                 value = {"id": rule_id, **value}
                 text = msgspec.json.encode(value).decode()
+        if isinstance(value, dict) and not needs_id:
+            value.setdefault("id", "unnamed")
         if MASK in text and isinstance(value, dict):
             old = self._definitions.get(Kind.RULE, str(value.get("id", "")))
             if old is not None:
                 value = restored(value, msgspec.json.decode(old))
                 text = msgspec.json.encode(value).decode()
-        return Written(rule_from(value, document.positions), text)
+        definition = rule_from(value, document.positions)
+        if definition.id in _WORDS_OF_PATHS:
+            raise Problem(f"a rule can't be called {definition.id}", code=RULE)
+        return Written(definition, text)
 
     def validate(self, written: Written) -> list[str]:
         """Try a rule without running anything; returns the streams that it reads.
@@ -235,7 +265,7 @@ class Rules:
                 raise
         return definition.id
 
-    async def upsert(self, written: Written) -> None:
+    async def upsert(self, written: Written, condition: Condition = anything) -> None:
         """Replace a rule, or define it; a running one goes on with the new definition.
 
         Raises:
@@ -244,6 +274,7 @@ class Rules:
         definition = written.definition
         rule_id = definition.id
         async with self._turns.of(f"rule {rule_id}"):
+            condition(self._definitions.get(Kind.RULE, rule_id))
             known = self._engine.rules.get(rule_id)
             if known is None:
                 await self._engine.create(definition)
@@ -264,7 +295,7 @@ class Rules:
                     await self._definitions.apply(*before)
                 raise
 
-    async def delete(self, rule_id: str) -> None:
+    async def delete(self, rule_id: str, condition: Condition = anything) -> None:
         """Stop a rule and forget it with its state.
 
         Raises:
@@ -273,6 +304,7 @@ class Rules:
         async with self._turns.of(f"rule {rule_id}"):
             if rule_id not in self._broken:
                 self._known(rule_id)
+            condition(self._definitions.get(Kind.RULE, rule_id))
             await self._definitions.apply(
                 Change(Kind.RULE, rule_id, None), Change(Kind.TRIGGERED, rule_id, None)
             )

@@ -10,7 +10,7 @@ from engine.catalog import Stream, from_statement
 from engine.config.version import check_version
 from engine.engine import Engine
 from engine.errors import ConfigError, EngineError
-from engine.server.definitions import Change, Definitions, Kind
+from engine.server.definitions import Change, Condition, Definitions, Kind, anything
 from engine.server.problems import STREAM, Problem, missing
 from engine.server.turns import Turns
 from engine.sql.ast import CreateStream, Manage
@@ -117,7 +117,9 @@ class Streams:
             await self._store(stream, sql)
         return f"{kind.capitalize()} {stream.name} is created."
 
-    async def replace(self, kind: StreamKind, name: str, sql: str) -> str:
+    async def replace(
+        self, kind: StreamKind, name: str, sql: str, condition: Condition = anything
+    ) -> str:
         """Replace a definition, or make it; running rules keep the old one until they restart.
 
         Raises:
@@ -127,11 +129,19 @@ class Streams:
         if stream.name != name:
             raise Problem(f"the statement creates {stream.name}, not {name}", code=STREAM)
         async with self._turns.of(f"stream {name}"):
+            condition(self._definitions.get(Kind(kind), name))
             self._check_replaceable(kind, stream)
             await self._store(stream, sql)
         return f"{kind.capitalize()} {name} is replaced."
 
-    async def drop(self, kind: StreamKind, name: str, *, force: bool = False) -> str:
+    async def drop(
+        self,
+        kind: StreamKind,
+        name: str,
+        *,
+        force: bool = False,
+        condition: Condition = anything,
+    ) -> str:
         """Forget a stream or table.
 
         Raises:
@@ -139,6 +149,7 @@ class Streams:
         """
         async with self._turns.of(f"stream {name}"):
             self.get(kind, name)
+            condition(self._definitions.get(Kind(kind), name))
             readers = self.readers(name)
             if readers and not force:
                 raise Problem(

@@ -1,0 +1,111 @@
+"""Running the server as a program: sockets, signals, the end."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import socket
+from pathlib import Path
+
+import anyio
+import uvicorn
+
+from engine.errors import ConfigError
+from engine.server.app import application
+from engine.server.audit import AuditLog
+from engine.server.service import Service, service
+from engine.server.settings import ServerSettings
+
+logger = logging.getLogger(__name__)
+
+_LAST_ANSWERS = 3  # seconds that calls under way have when the server ends
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own idea of signals: ending is the engine's business."""
+
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]
+        yield
+
+
+async def serve(root: Path | None, settings: ServerSettings, *, drain: float = 10.0) -> None:
+    """Serve until SIGINT, SIGTERM or ``POST /stop``; then rules drain. A second signal ends that.
+
+    Raises:
+        EngineError: the address is taken, a certificate is wrong, another server has the root …
+    """
+    if not settings.is_local and not settings.authentication:
+        logger.warning(
+            "anybody who reaches %s can change everything: set 'authentication: true' "
+            "in etc/server.yaml",
+            settings.host,
+        )
+    with _listening(settings) as listener:
+        async with service(root, settings, drain=drain) as made, anyio.create_task_group() as tasks:
+            tasks.start_soon(_watch_signals, made)
+            await _answer_calls(made, listener)
+            tasks.cancel_scope.cancel()
+
+
+async def _answer_calls(made: Service, listener: socket.socket) -> None:
+    settings = made.settings
+    folder = made.engine.data_path / "server" if settings.audit_log else None
+    audit = AuditLog(folder)
+    config = uvicorn.Config(
+        application(made, audit),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        timeout_graceful_shutdown=_LAST_ANSWERS,
+        timeout_keep_alive=30,
+        ws_max_size=1 << 20,
+        ssl_certfile=settings.tls.certfile if settings.tls else None,
+        ssl_keyfile=settings.tls.keyfile if settings.tls else None,
+    )
+    try:
+        config.load()
+    except OSError as error:
+        raise ConfigError(f"server.tls: {error}") from None
+    server = _Server(config)
+    host, port = listener.getsockname()[:2]
+    logger.info("listening on %s://%s:%d", "https" if settings.tls else "http", host, port)
+    async with anyio.create_task_group() as tasks:
+
+        async def stop() -> None:
+            await made.stopping.wait()
+            server.should_exit = True
+
+        tasks.start_soon(stop)
+        await server.serve(sockets=[listener])
+        made.stop()
+    audit.close()
+
+
+async def _watch_signals(made: Service) -> None:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            if made.stopping.is_set():
+                await made.engine.stop_all(drain=0)
+            made.stop()
+
+
+@contextlib.contextmanager
+def _listening(settings: ServerSettings):  # type: ignore[no-untyped-def]
+    """Listen before anything else is done, so that a taken address shows at once."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((settings.host, settings.port))
+        except OSError as error:
+            raise ConfigError(
+                f"can't listen on {settings.host}:{settings.port}: {error.strerror}",
+                hint="is another server running? choose another --port",
+            ) from None
+        yield listener
+    finally:
+        listener.close()
