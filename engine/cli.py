@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from engine import __version__
+from engine import __version__, cli_serve
 from engine.errors import EngineError
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
@@ -52,6 +52,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 def _is_rule_file(given: list[str]) -> bool:
     """Tell whether the command was left out."""
     known = {command.name for command in app.registered_commands}
+    known |= {group.name for group in app.registered_groups}
     first = next((word for word in given if not word.startswith("-")), None)
     return first is not None and first not in known
 
@@ -106,7 +107,7 @@ def run(
     from engine.command import Limits, run_rules
     from engine.duration import parse_duration
 
-    _log_to_stderr(log_level)
+    log_to_stderr(log_level)
     limits = Limits(
         seconds=parse_duration(duration) if duration else None,
         results=limit,
@@ -114,6 +115,10 @@ def run(
     )
     failed = anyio.run(partial(run_rules, watch=watch), files, root, limits)
     raise typer.Exit(FAILED if failed else DONE)
+
+
+app.command("serve")(cli_serve.serve)
+app.add_typer(cli_serve.token, name="token")
 
 
 @app.command("demo")
@@ -130,7 +135,7 @@ def demo(
 
     from engine.demo import run_demo
 
-    _log_to_stderr(log_level)
+    log_to_stderr(log_level)
     failed = anyio.run(run_demo, seconds, broker, devices)
     raise typer.Exit(FAILED if failed else DONE)
 
@@ -168,7 +173,8 @@ def functions(
         typer.echo(function_table(known))
 
 
-def _log_to_stderr(level: str) -> None:
+def log_to_stderr(level: str) -> None:
+    """Send the log to standard error from a level on."""
     if level.lower() not in _LEVELS:
         raise typer.BadParameter(f"{level!r} is not one of {', '.join(_LEVELS)}")
     handlers: list[Any] = [logging.StreamHandler(sys.stderr)]
