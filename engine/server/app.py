@@ -58,7 +58,7 @@ def application(service: Service, audit: AuditLog) -> ASGIApp:
         openapi_config=OpenAPIConfig(
             title="Headrace",
             version=__version__,
-            description="Streams, rules and all that belongs to them; paths and JSON are eKuiper's.",
+            description="Streams, rules and what belongs to them; paths and JSON are eKuiper's.",
             path="/openapi",
             render_plugins=[JsonRenderPlugin(), YamlRenderPlugin()],
         ),
@@ -98,5 +98,3 @@ def _answer(
         media_type=MediaType.JSON,
         headers=headers,
     )
-
-

@@ -40,7 +40,7 @@ def conflict(message: str, hint: str = "") -> Problem:
 
 
 def problem_of(error: EngineError, code: int = GENERAL) -> Problem:
-    """Return an error of the engine as a problem; ``code`` is for those without one of their own."""
+    """Return an error as a problem; ``code`` is for those without one of their own."""
     if isinstance(error, Problem):
         return error
     status = HTTPStatus.BAD_REQUEST

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import msgspec
 from anyio.abc import TaskGroup
 
@@ -384,14 +385,12 @@ class Rules:
             try:
                 definition = self.read(text).definition
                 triggered = self._is_triggered(rule_id, definition)
-                await self._engine.create(
-                    msgspec.structs.replace(definition, triggered=triggered)
-                )
+                await self._engine.create(msgspec.structs.replace(definition, triggered=triggered))
             except EngineError as error:
                 logger.error("rule=%s can't be recovered: %s", rule_id, error)
                 self._broken[rule_id] = str(error)
             if number % _RECOVERED_AT_ONCE == 0:
-                await anyio.sleep(0)
+                await anyio.lowlevel.checkpoint()
 
     # -- inside --------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import signal
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
@@ -26,7 +27,7 @@ class _Server(uvicorn.Server):
     """uvicorn without its own idea of signals: ending is the engine's business."""
 
     @contextlib.contextmanager
-    def capture_signals(self):  # type: ignore[no-untyped-def]
+    def capture_signals(self) -> Iterator[None]:
         yield
 
 
@@ -42,46 +43,51 @@ async def serve(root: Path | None, settings: ServerSettings, *, drain: float = 1
             "in etc/server.yaml",
             settings.host,
         )
-    with _listening(settings) as listener:
+    with listening(settings) as listener:
         async with service(root, settings, drain=drain) as made, anyio.create_task_group() as tasks:
             tasks.start_soon(_watch_signals, made)
-            await _answer_calls(made, listener)
+            await answer_calls(made, listener)
             tasks.cancel_scope.cancel()
 
 
-async def _answer_calls(made: Service, listener: socket.socket) -> None:
+async def answer_calls(made: Service, listener: socket.socket) -> None:
+    """Serve a service until it is to stop.
+
+    Raises:
+        ConfigError: the certificate can't be used.
+    """
     settings = made.settings
     folder = made.engine.data_path / "server" if settings.audit_log else None
-    audit = AuditLog(folder)
-    config = uvicorn.Config(
-        application(made, audit),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        lifespan="off",
-        timeout_graceful_shutdown=_LAST_ANSWERS,
-        timeout_keep_alive=30,
-        ws_max_size=1 << 20,
-        ssl_certfile=settings.tls.certfile if settings.tls else None,
-        ssl_keyfile=settings.tls.keyfile if settings.tls else None,
-    )
-    try:
-        config.load()
-    except OSError as error:
-        raise ConfigError(f"server.tls: {error}") from None
-    server = _Server(config)
-    host, port = listener.getsockname()[:2]
-    logger.info("listening on %s://%s:%d", "https" if settings.tls else "http", host, port)
-    async with anyio.create_task_group() as tasks:
+    with contextlib.closing(AuditLog(folder)) as audit:
+        config = uvicorn.Config(
+            application(made, audit),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            timeout_graceful_shutdown=_LAST_ANSWERS,
+            timeout_keep_alive=30,
+            ws_max_size=1 << 20,
+            ssl_certfile=settings.tls.certfile if settings.tls else None,
+            ssl_keyfile=settings.tls.keyfile if settings.tls else None,
+        )
+        try:
+            config.load()
+        except OSError as error:
+            raise ConfigError(f"server.tls: {error}") from None
+        host, port = listener.getsockname()[:2]
+        scheme = "https" if settings.tls else "http"
+        logger.info("listening on %s://%s:%d", scheme, host, port)
+        server = _Server(config)
+        async with anyio.create_task_group() as tasks:
 
-        async def stop() -> None:
-            await made.stopping.wait()
-            server.should_exit = True
+            async def stop() -> None:
+                await made.stopping.wait()
+                server.should_exit = True
 
-        tasks.start_soon(stop)
-        await server.serve(sockets=[listener])
-        made.stop()
-    audit.close()
+            tasks.start_soon(stop)
+            await server.serve(sockets=[listener])
+            made.stop()
 
 
 async def _watch_signals(made: Service) -> None:
@@ -93,7 +99,7 @@ async def _watch_signals(made: Service) -> None:
 
 
 @contextlib.contextmanager
-def _listening(settings: ServerSettings):  # type: ignore[no-untyped-def]
+def listening(settings: ServerSettings) -> Iterator[socket.socket]:
     """Listen before anything else is done, so that a taken address shows at once."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -101,6 +107,7 @@ def _listening(settings: ServerSettings):  # type: ignore[no-untyped-def]
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((settings.host, settings.port))
+            listener.listen(2048)  # who calls while rules are recovered waits
         except OSError as error:
             raise ConfigError(
                 f"can't listen on {settings.host}:{settings.port}: {error.strerror}",

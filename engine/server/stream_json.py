@@ -16,7 +16,7 @@ _OPTION_NAMES = {"schemaId": "schemaid"}
 
 
 def described(stream: Stream) -> dict[str, Any]:
-    """Return a definition: columns, the options that were given, 0 for a stream or 1 for a table."""
+    """Return a definition: columns, options that were given, 0 for a stream, 1 for a table."""
     return {
         "Name": stream.name,
         "StreamFields": [_field(field) for field in stream.schema.fields] or None,

@@ -12,7 +12,7 @@ import msgspec
 from engine.config.document import parse
 from engine.errors import EngineError
 from engine.registry import PluginKind
-from engine.server.configs import ConnectionDef, Configs
+from engine.server.configs import Configs, ConnectionDef
 from engine.server.definitions import Definitions, Kind
 from engine.server.problems import ENCODING, Problem
 from engine.server.queries import streams_of
@@ -144,9 +144,7 @@ class Transfer:
 
     def _needed(self, ids: Iterable[str]) -> set[str]:
         return {
-            stream
-            for rule_id in ids
-            for stream in streams_of(self._rules.definition(rule_id).sql)
+            stream for rule_id in ids for stream in streams_of(self._rules.definition(rule_id).sql)
         }
 
     def _sections(self, kind: Kind, show: Callable[[str], str]) -> dict[str, str]:
@@ -224,7 +222,9 @@ class Transfer:
         ):
             for plugin, key, properties in _configs_in(sections[section]):
                 put = self._configs.put_section
-                await self._one(into, section, f"{plugin}.{key}", put, kind, plugin, key, properties)
+                await self._one(
+                    into, section, f"{plugin}.{key}", put, kind, plugin, key, properties
+                )
         for plugin, key, properties in _configs_in(sections["connectionConfig"]):
             given = ConnectionDef(key, plugin, properties)
             await self._one(into, "connectionConfig", key, self._take_connection, given)
@@ -272,7 +272,9 @@ def _sections_of(text: str, *, is_json: bool) -> dict[str, dict[str, Any]]:
         found[section] = {str(name): entry for name, entry in entries.items()}
     if unknown := [str(key) for key in value if key not in SECTIONS]:
         raise Problem(
-            f"unknown section {unknown[0][:40]!r}", code=ENCODING, hint=f"known: {', '.join(SECTIONS)}"
+            f"unknown section {unknown[0][:40]!r}",
+            code=ENCODING,
+            hint=f"known: {', '.join(SECTIONS)}",
         )
     return found
 

@@ -61,7 +61,9 @@ class Uploads:
     def _names(self) -> list[str]:
         if not self.folder.is_dir():
             return []
-        return sorted(str(path) for path in self.folder.iterdir() if path.is_file() and path.name[0] != ".")
+        return sorted(
+            str(path) for path in self.folder.iterdir() if path.is_file() and path.name[0] != "."
+        )
 
     def _path(self, name: str) -> Path:
         if not _NAME.fullmatch(name) or _RESERVED.fullmatch(name) or name.endswith((" ", ".")):
@@ -88,4 +90,6 @@ class Uploads:
                 Path(temporary).unlink(missing_ok=True)
                 raise
         except OSError as error:
-            raise Problem(f"can't store {path.name}: {error.strerror}", status=507, code=IO) from None
+            raise Problem(
+                f"can't store {path.name}: {error.strerror}", status=507, code=IO
+            ) from None

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 from litestar import Response, delete, get, post, put
+from litestar.params import FromPath, FromQuery
 
 from engine.registry import PluginKind
 from engine.server.configs import ConnectionDef
@@ -13,6 +14,7 @@ from engine.server.http.replies import (
     OBJECT,
     STRING,
     AnyRequest,
+    Serving,
     an_object,
     body_of,
     documented,
@@ -23,7 +25,6 @@ from engine.server.http.replies import (
 from engine.server.metadata import function_metadata, plugin_list, plugin_metadata
 from engine.server.problems import Problem, missing
 from engine.server.sandbox import check_connection
-from engine.server.service import Service
 
 _Connection = documented(an_object(["id", "typ"], id=STRING, typ=STRING, props=OBJECT))
 _Properties = documented(OBJECT)
@@ -31,13 +32,13 @@ _KINDS = {"sources": PluginKind.SOURCE, "sinks": PluginKind.SINK}
 
 
 @get("/connections")
-async def list_connections(service: Service) -> Response[bytes]:
+async def list_connections(service: Serving) -> Response[bytes]:
     """Return all named connections."""
     return json(service.configs.connections())
 
 
 @post("/connections", operation_class=_Connection)
-async def create_connection(service: Service, request: AnyRequest) -> Response[str]:
+async def create_connection(service: Serving, request: AnyRequest) -> Response[str]:
     """Define a connection."""
     given = await body_of(request, ConnectionDef)
     await service.configs.put_connection(given, replace=False)
@@ -45,14 +46,18 @@ async def create_connection(service: Service, request: AnyRequest) -> Response[s
 
 
 @get("/connections/{name:str}")
-async def get_connection(service: Service, request: AnyRequest, name: str) -> Response[bytes]:
+async def get_connection(
+    service: Serving, request: AnyRequest, name: FromPath[str]
+) -> Response[bytes]:
     """Return a connection, without its secrets."""
     shown = msgspec.json.encode(service.configs.connection(name))
     return stored(request, shown, service.configs.connection_text(name))
 
 
 @put("/connections/{name:str}", operation_class=_Connection)
-async def replace_connection(service: Service, request: AnyRequest, name: str) -> Response[str]:
+async def replace_connection(
+    service: Serving, request: AnyRequest, name: FromPath[str]
+) -> Response[str]:
     """Replace a connection that no rule uses."""
     given = await body_of(request, ConnectionDef)
     if given.id not in ("", name):
@@ -63,14 +68,16 @@ async def replace_connection(service: Service, request: AnyRequest, name: str) -
 
 
 @delete("/connections/{name:str}", status_code=200)
-async def drop_connection(service: Service, name: str) -> Response[str]:
+async def drop_connection(service: Serving, name: FromPath[str]) -> Response[str]:
     """Forget a connection that no rule uses."""
     await service.configs.drop_connection(name)
     return text("success")
 
 
 @post("/metadata/{role:str}/connection/{plugin:str}", status_code=200, operation_class=_Properties)
-async def connect(service: Service, request: AnyRequest, role: str, plugin: str) -> Response[str]:
+async def connect(
+    service: Serving, request: AnyRequest, role: FromPath[str], plugin: FromPath[str]
+) -> Response[str]:
     """Try to connect a source or sink with some properties."""
     if role not in ("sources", "sinks", "lookups"):
         raise missing(f"metadata of {role}")
@@ -81,19 +88,19 @@ async def connect(service: Service, request: AnyRequest, role: str, plugin: str)
 
 
 @get("/metadata/functions")
-async def list_functions(service: Service) -> Response[bytes]:
+async def list_functions(service: Serving) -> Response[bytes]:
     """Return all functions of SQL, with what forms need to know."""
     return json(function_metadata(service.engine.functions))
 
 
 @get("/metadata/resources")
-async def list_resources(service: Service) -> Response[bytes]:
+async def list_resources(service: Serving) -> Response[bytes]:
     """Return the stored sections of sinks, by type."""
     return json(service.configs.resources())
 
 
 @get("/metadata/connections")
-async def connection_types(service: Service) -> Response[bytes]:
+async def connection_types(service: Serving) -> Response[bytes]:
     """Return the types of plugins that connections are for."""
     return json(plugin_list(service.engine.plugins, PluginKind.SINK, connected_only=True))
 
@@ -105,19 +112,25 @@ async def list_operators() -> Response[bytes]:
 
 
 @get("/metadata/{role:str}")
-async def list_metadata(service: Service, role: str, kind: str = "") -> Response[bytes]:
+async def list_metadata(
+    service: Serving, role: FromPath[str], kind: FromQuery[str] = ""
+) -> Response[bytes]:
     """Return the sources or sinks; ``kind=lookup``: the sources of lookup tables."""
     return json(plugin_list(service.engine.plugins, _kind(role), lookup=kind == "lookup"))
 
 
 @get("/metadata/{role:str}/{plugin:str}")
-async def get_metadata(service: Service, role: str, plugin: str) -> Response[bytes]:
+async def get_metadata(
+    service: Serving, role: FromPath[str], plugin: FromPath[str]
+) -> Response[bytes]:
     """Return the properties of a source or sink."""
     return json(plugin_metadata(service.engine.plugins, _kind(role), plugin))
 
 
 @get("/metadata/{role:str}/yaml/{plugin:str}")
-async def get_sections(service: Service, role: str, plugin: str) -> Response[bytes]:
+async def get_sections(
+    service: Serving, role: FromPath[str], plugin: FromPath[str]
+) -> Response[bytes]:
     """Return all sections of a source or sink, or the connections of a type."""
     if role == "connections":
         found = [each for each in service.configs.connections() if each["typ"] == plugin]
@@ -127,7 +140,11 @@ async def get_sections(service: Service, role: str, plugin: str) -> Response[byt
 
 @put("/metadata/{role:str}/{plugin:str}/confKeys/{key:str}", operation_class=_Properties)
 async def put_section(
-    service: Service, request: AnyRequest, role: str, plugin: str, key: str
+    service: Serving,
+    request: AnyRequest,
+    role: FromPath[str],
+    plugin: FromPath[str],
+    key: FromPath[str],
 ) -> Response[str]:
     """Add or replace a section."""
     properties = await body_of(request, dict[str, Any])
@@ -141,7 +158,9 @@ async def put_section(
 
 
 @delete("/metadata/{role:str}/{plugin:str}/confKeys/{key:str}", status_code=200)
-async def drop_section(service: Service, role: str, plugin: str, key: str) -> Response[str]:
+async def drop_section(
+    service: Serving, role: FromPath[str], plugin: FromPath[str], key: FromPath[str]
+) -> Response[str]:
     """Forget a section."""
     if role == "connections":
         await service.configs.drop_connection(key)

@@ -9,12 +9,21 @@ import anyio
 from litestar import Response, WebSocket, delete, get, post, websocket
 from litestar.datastructures import State
 from litestar.exceptions import WebSocketDisconnect
-from litestar.params import Parameter
+from litestar.params import FromPath, QueryParameter
 from litestar.response import Stream
 
 from engine.server.credentials import Caller
 from engine.server.feed import Feed
-from engine.server.http.replies import OBJECT, STRING, an_object, body_of, documented, json, text
+from engine.server.http.replies import (
+    OBJECT,
+    STRING,
+    Serving,
+    an_object,
+    body_of,
+    documented,
+    json,
+    text,
+)
 from engine.server.http.replies import AnyRequest as AnyRequest
 from engine.server.live import MOST_RATE
 from engine.server.problems import Problem
@@ -22,7 +31,7 @@ from engine.server.service import Service
 from engine.server.trials import TrialDef
 
 _Socket = WebSocket[Caller, None, State]
-_Rate = Annotated[int, Parameter(ge=1, le=MOST_RATE, required=False)]
+_Rate = Annotated[int, QueryParameter(ge=1, le=MOST_RATE)]
 _Trial = documented(
     an_object(["sql"], id=STRING, sql=STRING, mockSource=OBJECT, sinkProps=OBJECT, options=OBJECT)
 )
@@ -33,7 +42,7 @@ _GONE, _TRY_LATER = 1000, 1013
 
 
 @get("/rules/{rule_id:str}/results")
-async def results(service: Service, rule_id: str, rate: _Rate = 20) -> Stream:
+async def results(service: Serving, rule_id: FromPath[str], rate: _Rate = 20) -> Stream:
     """Send results of a rule as events: ``data`` is a row, ``skipped`` how many were left out."""
     service.rules.definition(rule_id)
     return _stream(_events(service, rule_id, rate))
@@ -41,7 +50,7 @@ async def results(service: Service, rule_id: str, rate: _Rate = 20) -> Stream:
 
 @websocket("/rules/{rule_id:str}/results/ws")
 async def results_socket(
-    socket: _Socket, service: Service, rule_id: str, rate: _Rate = 20
+    socket: _Socket, service: Serving, rule_id: FromPath[str], rate: _Rate = 20
 ) -> None:
     """Send results of a rule as ``{"row": …}``, and ``{"skipped": n}``."""
     await socket.accept()
@@ -60,34 +69,34 @@ async def results_socket(
 
 
 @post("/ruletest", status_code=200, operation_class=_Trial)
-async def create_trial(service: Service, request: AnyRequest) -> Response[bytes]:
+async def create_trial(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Prepare a trial run; its results come from ``/test/{id}``."""
     trial_id = await service.trials.create(await body_of(request, TrialDef))
     return json({"id": trial_id, "port": service.settings.port})
 
 
 @post("/ruletest/{trial_id:str}/start", status_code=200)
-async def start_trial(service: Service, trial_id: str) -> Response[str]:
+async def start_trial(service: Serving, trial_id: FromPath[str]) -> Response[str]:
     """Let a trial run begin."""
     await service.trials.start(trial_id)
     return text(f"Test rule {trial_id} was started")
 
 
 @delete("/ruletest/{trial_id:str}", status_code=200)
-async def delete_trial(service: Service, trial_id: str) -> Response[str]:
+async def delete_trial(service: Serving, trial_id: FromPath[str]) -> Response[str]:
     """End a trial run."""
     service.trials.delete(trial_id)
     return text(f"Test rule {trial_id} was stopped.")
 
 
 @get("/test/{trial_id:str}")
-async def trial_results(service: Service, trial_id: str) -> Stream:
+async def trial_results(service: Serving, trial_id: FromPath[str]) -> Stream:
     """Send the results of a trial run as events."""
     return _stream(_trial_events(service.trials.feed(trial_id)))
 
 
 @websocket("/test/{trial_id:str}/ws")
-async def trial_socket(socket: _Socket, service: Service, trial_id: str) -> None:
+async def trial_socket(socket: _Socket, service: Serving, trial_id: FromPath[str]) -> None:
     """Send the results of a trial run as they are."""
     await socket.accept()
     try:

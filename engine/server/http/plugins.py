@@ -6,9 +6,10 @@ from typing import Any
 
 import msgspec
 from litestar import Response, get
+from litestar.params import FromPath
 
 from engine.registry import Origin, PluginKind
-from engine.server.http.replies import json
+from engine.server.http.replies import Serving, json
 from engine.server.problems import missing
 from engine.server.service import Service
 from engine.server.trials import SINK as TRIAL_SINK
@@ -17,7 +18,7 @@ _KINDS = {kind.value: kind for kind in PluginKind}
 
 
 @get("/plugins/{role:str}")
-async def list_plugins(service: Service, role: str) -> Response[bytes]:
+async def list_plugins(service: Serving, role: FromPath[str]) -> Response[bytes]:
     """Return the names of the plugins that were installed or put into the root."""
     if role in ("portables", "wasm"):
         return json([])
@@ -28,7 +29,9 @@ async def list_plugins(service: Service, role: str) -> Response[bytes]:
 
 
 @get("/plugins/{role:str}/{name:str}")
-async def describe_plugin(service: Service, role: str, name: str) -> Response[bytes]:
+async def describe_plugin(
+    service: Serving, role: FromPath[str], name: FromPath[str]
+) -> Response[bytes]:
     """Return all that is known of a plugin, its version above all."""
     kind = _kind(role)
     if not service.engine.plugins.has(kind, name):
@@ -39,13 +42,13 @@ async def describe_plugin(service: Service, role: str, name: str) -> Response[by
 
 
 @get("/plugins/udfs")
-async def list_functions(service: Service) -> Response[bytes]:
+async def list_functions(service: Serving) -> Response[bytes]:
     """Return the functions of plugins."""
     return json(sorted(_functions(service)))
 
 
 @get("/plugins/udfs/{name:str}")
-async def describe_function(service: Service, name: str) -> Response[bytes]:
+async def describe_function(service: Serving, name: FromPath[str]) -> Response[bytes]:
     """Return the plugin that a function comes from."""
     known = _functions(service)
     if name not in known:

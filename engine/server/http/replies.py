@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 from litestar import Request, Response
 from litestar.datastructures import State
+from litestar.di import NamedDependency
 from litestar.enums import MediaType
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
 from litestar.openapi.spec.enums import OpenAPIType
@@ -15,8 +16,11 @@ from litestar.openapi.spec.enums import OpenAPIType
 from engine.server.credentials import Caller
 from engine.server.definitions import Condition, etag_of
 from engine.server.problems import ENCODING, Problem
+from engine.server.service import Service
 
 AnyRequest = Request[Caller, None, State]
+Serving = NamedDependency[Service]
+"""What a route needs to do anything: it must be called ``service``."""
 T = TypeVar("T")
 
 
@@ -27,9 +31,7 @@ def text(message: str, status: int = HTTPStatus.OK) -> Response[str]:
 
 def json(value: Any, status: int = HTTPStatus.OK) -> Response[bytes]:
     """Return a value as JSON."""
-    return Response(
-        msgspec.json.encode(value), status_code=int(status), media_type=MediaType.JSON
-    )
+    return Response(msgspec.json.encode(value), status_code=int(status), media_type=MediaType.JSON)
 
 
 def stored(request: AnyRequest, shown: bytes, kept: str) -> Response[bytes]:

@@ -6,12 +6,14 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 from litestar import Response, delete, get, patch, post, put
+from litestar.params import FromPath
 
 from engine.errors import EngineError
 from engine.server.http.replies import (
     RULE,
     TAGS,
     AnyRequest,
+    Serving,
     body_of,
     body_text,
     condition,
@@ -34,27 +36,29 @@ class Tags(msgspec.Struct, frozen=True):
 
 
 @get("/rules")
-async def list_rules(service: Service) -> Response[bytes]:
+async def list_rules(service: Serving) -> Response[bytes]:
     """Return all rules with their states."""
     return json(service.rules.summaries())
 
 
 @post("/rules", operation_class=_Rule)
-async def create_rule(service: Service, request: AnyRequest) -> Response[str]:
+async def create_rule(service: Serving, request: AnyRequest) -> Response[str]:
     """Define a rule, and start it unless it says ``triggered: false``."""
     rule_id = await service.rules.create(service.rules.read(await body_text(request)))
     return text(f"Rule {rule_id} was created successfully.", 201)
 
 
 @get("/rules/{rule_id:str}")
-async def get_rule(service: Service, request: AnyRequest, rule_id: str) -> Response[bytes]:
+async def get_rule(
+    service: Serving, request: AnyRequest, rule_id: FromPath[str]
+) -> Response[bytes]:
     """Return a rule as it was written."""
     shown = service.rules.shown(rule_id)
     return stored(request, shown.encode(), service.rules.text(rule_id))
 
 
 @put("/rules/{rule_id:str}", operation_class=_Rule)
-async def put_rule(service: Service, request: AnyRequest, rule_id: str) -> Response[str]:
+async def put_rule(service: Serving, request: AnyRequest, rule_id: FromPath[str]) -> Response[str]:
     """Replace a rule, or define it; a running one goes on with the new definition."""
     written = service.rules.read(await body_text(request), rule_id)
     await service.rules.upsert(written, condition(request))
@@ -62,71 +66,73 @@ async def put_rule(service: Service, request: AnyRequest, rule_id: str) -> Respo
 
 
 @delete("/rules/{rule_id:str}", status_code=200)
-async def delete_rule(service: Service, request: AnyRequest, rule_id: str) -> Response[str]:
+async def delete_rule(
+    service: Serving, request: AnyRequest, rule_id: FromPath[str]
+) -> Response[str]:
     """Stop a rule and forget it."""
     await service.rules.delete(rule_id, condition(request))
     return text(f"Rule {rule_id} is dropped.")
 
 
 @post("/rules/{rule_id:str}/start", status_code=200)
-async def start_rule(service: Service, rule_id: str) -> Response[str]:
+async def start_rule(service: Serving, rule_id: FromPath[str]) -> Response[str]:
     """Start a rule."""
     await service.rules.start(rule_id)
     return text(f"Rule {rule_id} was started")
 
 
 @post("/rules/{rule_id:str}/stop", status_code=200)
-async def stop_rule(service: Service, rule_id: str) -> Response[str]:
+async def stop_rule(service: Serving, rule_id: FromPath[str]) -> Response[str]:
     """Let a rule drain and stop."""
     await service.rules.stop(rule_id)
     return text(f"Rule {rule_id} was stopped.")
 
 
 @post("/rules/{rule_id:str}/restart", status_code=200)
-async def restart_rule(service: Service, rule_id: str) -> Response[str]:
+async def restart_rule(service: Serving, rule_id: FromPath[str]) -> Response[str]:
     """Stop a rule and start it as it is defined now."""
     await service.rules.restart(rule_id)
     return text(f"Rule {rule_id} was restarted")
 
 
 @get("/rules/{rule_id:str}/status")
-async def rule_status(service: Service, rule_id: str) -> Response[bytes]:
+async def rule_status(service: Serving, rule_id: FromPath[str]) -> Response[bytes]:
     """Return the state of a rule and the metrics of its operators."""
     return json(service.rules.status(rule_id))
 
 
 @get("/v2/rules/{rule_id:str}/status")
-async def rule_status_v2(service: Service, rule_id: str) -> Response[bytes]:
+async def rule_status_v2(service: Serving, rule_id: FromPath[str]) -> Response[bytes]:
     """Return the same, structured, with the account of all rows."""
     return json(service.rules.report(rule_id))
 
 
 @get("/rules/status/all")
-async def all_statuses(service: Service) -> Response[bytes]:
+async def all_statuses(service: Serving) -> Response[bytes]:
     """Return states and exceptions of all rules."""
     return json(service.rules.short_statuses())
 
 
 @get("/rules/{rule_id:str}/topo")
-async def rule_topology(service: Service, rule_id: str) -> Response[bytes]:
+async def rule_topology(service: Serving, rule_id: FromPath[str]) -> Response[bytes]:
     """Return the operators of a rule and who feeds whom."""
     return json(service.rules.topology(rule_id))
 
 
 @get("/rules/{rule_id:str}/explain")
-async def explain_rule(service: Service, rule_id: str) -> Response[str]:
+async def explain_rule(service: Serving, rule_id: FromPath[str]) -> Response[str]:
     """Return the plan of a rule's query as text."""
     return text(service.engine.explain(service.rules.definition(rule_id).sql))
 
 
 @get("/rules/{rule_id:str}/schema")
-async def rule_schema(service: Service, rule_id: str) -> Response[bytes]:
+async def rule_schema(service: Serving, rule_id: FromPath[str]) -> Response[bytes]:
     """Return the columns of a rule's results, with their types as far as they are known."""
     return json(service.rules.result_columns(rule_id))
 
 
 @post("/rules/validate", status_code=200, operation_class=_Rule)
-async def validate_rule(service: Service, request: AnyRequest) -> Response[bytes] | Response[str]:
+async def validate_rule(service: Serving, request: AnyRequest) -> Response[bytes] | Response[str]:
     """Try a rule: 200 with the streams that it reads, or 422 with what is wrong."""
     given = await body_text(request)
     try:
@@ -137,14 +143,14 @@ async def validate_rule(service: Service, request: AnyRequest) -> Response[bytes
 
 
 @put("/rules/{rule_id:str}/reset_state")
-async def reset_state(service: Service, rule_id: str) -> Response[str]:
+async def reset_state(service: Serving, rule_id: FromPath[str]) -> Response[str]:
     """Let a rule forget what it remembers."""
     await service.rules.reset_state(rule_id)
     return text(f"Rule {rule_id} has forgotten its state.")
 
 
 @put("/rules/{rule_id:str}/tags", operation_class=_Tags)
-async def put_tags(service: Service, request: AnyRequest, rule_id: str) -> Response[str]:
+async def put_tags(service: Serving, request: AnyRequest, rule_id: FromPath[str]) -> Response[str]:
     """Replace the tags of a rule."""
     tags = (await body_of(request, Tags)).tags
     await service.rules.tag(rule_id, lambda _: list(dict.fromkeys(tags)))
@@ -152,7 +158,7 @@ async def put_tags(service: Service, request: AnyRequest, rule_id: str) -> Respo
 
 
 @patch("/rules/{rule_id:str}/tags", operation_class=_Tags)
-async def add_tags(service: Service, request: AnyRequest, rule_id: str) -> Response[str]:
+async def add_tags(service: Serving, request: AnyRequest, rule_id: FromPath[str]) -> Response[str]:
     """Add tags to a rule."""
     tags = (await body_of(request, Tags)).tags
     await service.rules.tag(rule_id, lambda known: list(dict.fromkeys([*known, *tags])))
@@ -160,7 +166,9 @@ async def add_tags(service: Service, request: AnyRequest, rule_id: str) -> Respo
 
 
 @delete("/rules/{rule_id:str}/tags", status_code=200, operation_class=_Tags)
-async def remove_tags(service: Service, request: AnyRequest, rule_id: str) -> Response[str]:
+async def remove_tags(
+    service: Serving, request: AnyRequest, rule_id: FromPath[str]
+) -> Response[str]:
     """Take tags from a rule."""
     tags = (await body_of(request, Tags)).tags
     await service.rules.tag(rule_id, lambda known: [tag for tag in known if tag not in tags])
@@ -168,7 +176,7 @@ async def remove_tags(service: Service, request: AnyRequest, rule_id: str) -> Re
 
 
 @get("/rules/tags/match", operation_class=documented(TAGS, required=False))
-async def match_tags(service: Service, request: AnyRequest) -> Response[bytes]:
+async def match_tags(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Return the rules that have all tags of the body, or of the parameters ``tag``."""
     tags = request.query_params.getall("tag", [])
     if not tags:
@@ -177,13 +185,13 @@ async def match_tags(service: Service, request: AnyRequest) -> Response[bytes]:
 
 
 @post("/rules/bulkstart", status_code=200, operation_class=_Tags)
-async def bulk_start(service: Service, request: AnyRequest) -> Response[bytes]:
+async def bulk_start(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Start all rules that have all of some tags."""
     return await _bulk(service, request, service.rules.start)
 
 
 @post("/rules/bulkstop", status_code=200, operation_class=_Tags)
-async def bulk_stop(service: Service, request: AnyRequest) -> Response[bytes]:
+async def bulk_stop(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Stop all rules that have all of some tags."""
     return await _bulk(service, request, service.rules.stop)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 from litestar import Response, delete, get, patch, post
+from litestar.params import FromPath
 
 from engine import __version__
 from engine.server.credentials import RoleName
@@ -24,6 +25,7 @@ from engine.server.http.replies import (
     OBJECT,
     STRING,
     AnyRequest,
+    Serving,
     an_object,
     body_of,
     documented,
@@ -53,13 +55,13 @@ class TokenDef(msgspec.Struct, frozen=True):
 
 
 @get("/")
-async def information(service: Service) -> Response[bytes]:
+async def information(service: Serving) -> Response[bytes]:
     """Return version, system and use of resources."""
     return json(_information(service))
 
 
 @post("/", status_code=200)
-async def information_by_post(service: Service) -> Response[bytes]:
+async def information_by_post(service: Serving) -> Response[bytes]:
     """Return the same; eKuiper answers both."""
     return json(_information(service))
 
@@ -77,14 +79,14 @@ async def healthz() -> Response[bytes]:
 
 
 @get("/ready")
-async def ready(service: Service) -> Response[bytes]:
+async def ready(service: Serving) -> Response[bytes]:
     """Answer 200 once everything has been recovered, 503 before and while stopping."""
     is_ready = service.is_ready
     return json({"ready": is_ready}, 200 if is_ready else 503)
 
 
 @post("/stop", status_code=200)
-async def stop(service: Service) -> Response[str]:
+async def stop(service: Serving) -> Response[str]:
     """End the server after its rules have drained."""
     service.stop()
     return text("stop success")
@@ -103,19 +105,19 @@ async def configure(request: AnyRequest) -> Response[None]:
 
 
 @get("/metrics")
-async def metrics(service: Service) -> Response[str]:
+async def metrics(service: Serving) -> Response[str]:
     """Return the metrics of all rules and of the process, for Prometheus."""
     return Response(await exposition(service.engine, service.started), media_type=CONTENT_TYPE)
 
 
 @get("/tokens")
-async def list_tokens(service: Service) -> Response[bytes]:
+async def list_tokens(service: Serving) -> Response[bytes]:
     """Return the names and roles of all API tokens."""
     return json(service.credentials.list())
 
 
 @post("/tokens", operation_class=_Token)
-async def create_token(service: Service, request: AnyRequest) -> Response[bytes]:
+async def create_token(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Make an API token; this answer is the only one that ever has it."""
     given = await body_of(request, TokenDef)
     token = await service.credentials.create(given.name, given.role)
@@ -123,7 +125,7 @@ async def create_token(service: Service, request: AnyRequest) -> Response[bytes]
 
 
 @delete("/tokens/{name:str}", status_code=200)
-async def revoke_token(service: Service, name: str) -> Response[str]:
+async def revoke_token(service: Serving, name: FromPath[str]) -> Response[str]:
     """Let an API token in no more."""
     await service.credentials.revoke(name)
     return text("success")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import msgspec
 from litestar import Response, delete, get, post
 from litestar.datastructures import UploadFile
+from litestar.params import FromPath
 
 from engine.server.credentials import Role
 from engine.server.http.replies import (
     STRING,
     AnyRequest,
+    Serving,
     a_list,
     an_object,
     body_of,
@@ -36,14 +38,14 @@ class Given(msgspec.Struct, frozen=True):
 
 
 @post("/ruleset/export", status_code=200)
-async def export_rule_set(service: Service, request: AnyRequest) -> Response[bytes]:
+async def export_rule_set(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Return streams, tables and rules as a file."""
     found = service.transfer.rule_set(secrets=_wants_secrets(request))
     return _download(msgspec.json.encode(found), "headrace_export.json")
 
 
 @post("/ruleset/import", status_code=200, operation_class=_File)
-async def import_rule_set(service: Service, request: AnyRequest) -> Response[str]:
+async def import_rule_set(service: Serving, request: AnyRequest) -> Response[str]:
     """Take streams, tables and rules in; those of the same name are replaced."""
     imported = await service.transfer.take(await _given(service, request), partial=True)
     if imported.has_failures:
@@ -52,14 +54,14 @@ async def import_rule_set(service: Service, request: AnyRequest) -> Response[str
 
 
 @get("/data/export")
-async def export_data(service: Service, request: AnyRequest) -> Response[bytes]:
+async def export_data(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Return everything that is defined as a file, with ``***`` for secrets."""
     found = service.transfer.export(secrets=_wants_secrets(request))
     return _download(msgspec.json.encode(found), "headrace_export.json")
 
 
 @post("/data/export", status_code=200, operation_class=documented(a_list(STRING)))
-async def export_rules(service: Service, request: AnyRequest) -> Response[bytes]:
+async def export_rules(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Return some rules and all that they need as a file."""
     rules = await body_of(request, list[str])
     found = service.transfer.export(rules, secrets=_wants_secrets(request))
@@ -67,7 +69,7 @@ async def export_rules(service: Service, request: AnyRequest) -> Response[bytes]
 
 
 @post("/data/import", status_code=200, operation_class=_File)
-async def import_data(service: Service, request: AnyRequest) -> Response[bytes]:
+async def import_data(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Take a file in; everything that is here goes first, except with ``partial=1``."""
     partial, stop = flag(request, "partial"), flag(request, "stop")
     imported = await service.transfer.take(await _given(service, request), partial=partial)
@@ -77,20 +79,20 @@ async def import_data(service: Service, request: AnyRequest) -> Response[bytes]:
 
 
 @get("/data/import/status")
-async def import_status(service: Service) -> Response[bytes]:
+async def import_status(service: Serving) -> Response[bytes]:
     """Return what the last import couldn't take."""
     return json(service.transfer.last.failures)
 
 
 @get("/v2/data/export")
-async def export_yaml(service: Service, request: AnyRequest) -> Response[bytes]:
+async def export_yaml(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Return everything as YAML."""
     found = service.transfer.export_yaml(secrets=_wants_secrets(request))
     return _download(found.encode(), "headrace_export.yaml")
 
 
 @post("/v2/data/import", status_code=200, operation_class=_File)
-async def import_yaml(service: Service, request: AnyRequest) -> Response[bytes]:
+async def import_yaml(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Take a YAML file in."""
     given = await _given(service, request)
     partial = flag(request, "partial")
@@ -98,13 +100,13 @@ async def import_yaml(service: Service, request: AnyRequest) -> Response[bytes]:
 
 
 @get("/config/uploads")
-async def list_uploads(service: Service) -> Response[bytes]:
+async def list_uploads(service: Serving) -> Response[bytes]:
     """Return the paths of all uploaded files."""
     return json(await service.uploads.names())
 
 
 @post("/config/uploads", operation_class=_Upload, request_max_body_size=_LARGEST)
-async def upload(service: Service, request: AnyRequest) -> Response[str]:
+async def upload(service: Serving, request: AnyRequest) -> Response[str]:
     """Store a file: a form with ``uploadFile``, or ``{name, content}``, or ``{name, file}``."""
     if request.headers.get("content-type", "").startswith("multipart/"):
         form = await request.form()
@@ -123,7 +125,7 @@ async def upload(service: Service, request: AnyRequest) -> Response[str]:
 
 
 @delete("/config/uploads/{name:str}", status_code=200)
-async def drop_upload(service: Service, name: str) -> Response[str]:
+async def drop_upload(service: Serving, name: FromPath[str]) -> Response[str]:
     """Delete an uploaded file."""
     await service.uploads.drop(name)
     return text("ok")
