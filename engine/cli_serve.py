@@ -73,7 +73,7 @@ def list_tokens(root: Root = None) -> None:
     """Show the names and roles of all tokens."""
 
     async def show(credentials: Any) -> None:
-        for each in credentials.list():
+        for each in credentials.tokens():
             typer.echo(f"{each['name']}  {each['role']}")
 
     _with_credentials(root, show)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-
 LATENCY_BUCKETS = 21
 """10 µs × 2ⁿ for n from 0 to 19, and what takes longer than that."""
 

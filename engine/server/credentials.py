@@ -96,7 +96,7 @@ class Credentials:
             raise missing(f"token {name}")
         await self._definitions.apply(Change(Kind.TOKEN, name, None))
 
-    def list(self) -> list[dict[str, Any]]:
+    def tokens(self) -> list[dict[str, Any]]:
         """Return the names of all tokens with their roles and times of creation (Unix time)."""
         return [
             {"name": name, "role": stored.role, "created": stored.created}

@@ -49,7 +49,8 @@ class Fetcher:
         raise Problem(f"{parts.hostname} took longer than {_SECONDS:.0f} s", code=IO)
 
     def _local(self, url: str) -> bytes:
-        name = unquote(urlsplit(url).path)
+        parts = urlsplit(url)
+        name = unquote(parts.netloc + parts.path)
         path = (self._uploads / name).resolve()
         if not path.is_relative_to(self._uploads.resolve()):
             raise Problem(

@@ -52,9 +52,9 @@ class Guard:
             caller = self._admit(call)
         except Problem as problem:
             self._audit.note("", call.address, call.method, call.path, problem.status)
-            await _refuse(problem, scope, send)
+            await _refuse(problem, send, is_socket=call.method == "WEBSOCKET")
             return
-        scope["user"] = caller  # type: ignore[typeddict-item]
+        scope["user"] = caller
         scope["headrace.door"] = self  # type: ignore[typeddict-unknown-key]
 
         async def sending(message: Message) -> None:
@@ -192,9 +192,9 @@ def _is_address(name: str) -> bool:
     return True
 
 
-async def _refuse(problem: Problem, scope: Scope, send: Send) -> None:
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": 1008, "reason": problem.message[:120]})  # type: ignore[typeddict-unknown-key,typeddict-item]
+async def _refuse(problem: Problem, send: Send, *, is_socket: bool) -> None:
+    if is_socket:
+        await send({"type": "websocket.close", "code": 1008, "reason": problem.message[:120]})
         return
     body = msgspec.json.encode({"error": problem.code or GENERAL, "message": str(problem)})
     headers = {"content-type": "application/json", **problem.headers}

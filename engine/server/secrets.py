@@ -70,10 +70,13 @@ def restored(value: Any, old: Any) -> Any:
             restored(item, before_items[index] if index < len(before_items) else None)
             for index, item in enumerate(value)
         ]
+    if value == MASK and isinstance(old, (str, int, float)):
+        return old
     if isinstance(value, str) and MASK in value and isinstance(old, str):
-        return old if masked_text(old) == value or value == MASK else value
+        return old if masked_text(old) == value else value
     return value
 
 
 def _hides(key: Any, value: Any) -> bool:
-    return isinstance(value, (str, int, float)) and is_secret(str(key))
+    is_value = isinstance(value, (str, int, float)) and not isinstance(value, bool)
+    return is_value and is_secret(str(key))

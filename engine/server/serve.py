@@ -102,7 +102,8 @@ async def _watch_signals(made: Service) -> None:
 def listening(settings: ServerSettings) -> Iterator[socket.socket]:
     """Listen before anything else is done, so that a taken address shows at once."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio switches Nagle's algorithm off only where the protocol is given
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -42,7 +42,7 @@ class Streams:
 
     # -- reading -------------------------------------------------------------------------------
 
-    def list(self, kind: StreamKind, table_kind: str = "") -> list[Stream]:
+    def defined(self, kind: StreamKind, table_kind: str = "") -> list[Stream]:
         """Return the streams or tables by name; ``table_kind`` scan or lookup: only those."""
         return [
             stream

@@ -18,7 +18,7 @@ from engine.server.problems import ENCODING, Problem
 from engine.server.queries import streams_of
 from engine.server.rules import Rules
 from engine.server.secrets import masked, masked_statement
-from engine.server.streams import Streams
+from engine.server.streams import StreamKind, Streams
 from engine.server.uploads import Uploads
 
 logger = logging.getLogger(__name__)
@@ -193,9 +193,10 @@ class Transfer:
         """Delete every rule, stream, table, section and connection."""
         for rule_id in self._rules.ids():
             await self._rules.delete(rule_id)
-        for kind in ("table", "stream"):
-            for stream in self._streams.list(kind):  # type: ignore[arg-type]
-                await self._streams.drop(stream.kind, stream.name, force=True)  # type: ignore[arg-type]
+        kinds: tuple[StreamKind, ...] = ("table", "stream")
+        for kind in kinds:
+            for stream in self._streams.defined(kind):
+                await self._streams.drop(kind, stream.name, force=True)
         for plugin_kind, kind_ in (
             (PluginKind.SOURCE, Kind.SOURCE_CONFIG),
             (PluginKind.SINK, Kind.SINK_CONFIG),

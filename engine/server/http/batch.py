@@ -52,7 +52,7 @@ async def _answer(request: AnyRequest, part: Part) -> dict[str, Any]:
     """Send a request through the door of the server, as its sender would have."""
     door: ASGIApp = request.scope["headrace.door"]  # type: ignore[typeddict-item]
     path, _, query = part.path.partition("?")
-    scope = {
+    scope: dict[str, Any] = {
         "type": "http",
         "asgi": request.scope["asgi"],
         "http_version": "1.1",

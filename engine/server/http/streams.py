@@ -36,25 +36,25 @@ class Statement(msgspec.Struct, frozen=True):
 @get("/streams")
 async def list_streams(service: Serving) -> Response[bytes]:
     """Return the names of all streams."""
-    return json([stream.name for stream in service.streams.list("stream")])
+    return json([stream.name for stream in service.streams.defined("stream")])
 
 
 @get("/tables")
 async def list_tables(service: Serving, kind: FromQuery[str] = "") -> Response[bytes]:
     """Return the names of all tables, or of those of a kind."""
-    return json([table.name for table in service.streams.list("table", _kind(kind))])
+    return json([table.name for table in service.streams.defined("table", _kind(kind))])
 
 
 @get("/streamdetails")
 async def stream_details(service: Serving) -> Response[bytes]:
     """Return names, types and formats of all streams."""
-    return json([detail_of(stream) for stream in service.streams.list("stream")])
+    return json([detail_of(stream) for stream in service.streams.defined("stream")])
 
 
 @get("/tabledetails")
 async def table_details(service: Serving, kind: FromQuery[str] = "") -> Response[bytes]:
     """Return names, types and formats of tables."""
-    return json([detail_of(table) for table in service.streams.list("table", _kind(kind))])
+    return json([detail_of(table) for table in service.streams.defined("table", _kind(kind))])
 
 
 @post("/streams", operation_class=_Statement)

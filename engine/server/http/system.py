@@ -113,7 +113,7 @@ async def metrics(service: Serving) -> Response[str]:
 @get("/tokens")
 async def list_tokens(service: Serving) -> Response[bytes]:
     """Return the names and roles of all API tokens."""
-    return json(service.credentials.list())
+    return json(service.credentials.tokens())
 
 
 @post("/tokens", operation_class=_Token)
