@@ -49,12 +49,15 @@ from engine.errors import (
     Rejected,
     RowError,
 )
+from engine.state.codec import CODEC
+from engine.state.errors import Unstorable
 from engine.state.scope import StateScope
 
 __all__ = (
     "API_VERSION",
     "AcknowledgedSource",
     "AggregateFunction",
+    "AnyConfig",
     "Batch",
     "BatchFunction",
     "ColumnMetadata",
@@ -84,9 +87,11 @@ __all__ = (
     "Source",
     "Template",
     "Token",
+    "Unstorable",
+    "state_codec",
 )
 
-API_VERSION = "1.0.0"
+API_VERSION = "1.1.0"
 """Semantic version of this module's contract."""
 
 T = TypeVar("T")
@@ -100,6 +105,13 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, rename="c
     numbers or text with units; one of type ``Template`` may hold ``{{.field}}`` and is then
     computed for each message.
     """
+
+
+class AnyConfig(Config):
+    """A configuration that takes whatever is given, unchecked; for those who do without types."""
+
+    properties: dict[str, Any] = {}
+    """All properties, for a source with ``datasource`` among them."""
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
@@ -126,7 +138,15 @@ class Context(ABC):
     state: StateScope
 
     def put_state(self, key: str, value: Any) -> None:
-        """Remember ``value`` (any data) under ``key``, for this instance only."""
+        """Remember ``value`` under ``key``, for this instance only.
+
+        It may be plain data, dates, decimals, sets, dataclasses, Structs, enumerations, and types
+        with a `state_codec`. It is checked, and copied for the next checkpoint, when it is put:
+        changing a value in place without putting it again is not checkpointed.
+
+        Raises:
+            Unstorable: it can't be stored; what was there before stays.
+        """
         self.state.values[key] = value
 
     def get_state(self, key: str, default: Any = None) -> Any:
@@ -162,6 +182,21 @@ class Context(ABC):
     @abstractmethod
     def report_connection(self, connected: bool, message: str = "") -> None:
         """Tell the status of the rule whether the other side is reachable."""
+
+
+def state_codec(
+    type_: type[T], name: str, pack: Callable[[T], Any], unpack: Callable[[Any], T]
+) -> None:
+    """Declare how instances of exactly ``type_`` are stored in the state of plugins.
+
+    Call it at the top of the plugin's module. ``name`` stands for the type in what is stored and
+    must stay the same; ``pack`` returns data that can be stored, ``unpack`` makes an instance of
+    it.
+
+    Raises:
+        Unstorable: another type has that name.
+    """
+    CODEC.register(type_, name, pack, unpack)
 
 
 class Use(msgspec.Struct, frozen=True):
@@ -206,6 +241,8 @@ class _Configured(Generic[ConfigT]):
     config_type: ClassVar[type[Config]] = Config
     blocking: ClassVar[bool] = False
     """True: plain methods run in a thread, because they wait for something."""
+    open_timeout: ClassVar[float | None] = 60.0
+    """Seconds after which ``open`` counts as ``NotConnected``; None: it may take any time."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -221,7 +258,10 @@ class _Configured(Generic[ConfigT]):
         """Prepare to work; called once before anything else, again after ``NotConnected``."""
 
     async def close(self) -> None:
-        """Let go of everything; always called once after ``open``, even when that failed."""
+        """Let go of everything; always called once after ``open``, even when that failed.
+
+        It has 5 seconds. Whatever is cancelled must end: what goes on is left behind.
+        """
 
 
 class Source(_Configured[ConfigT], ABC):
@@ -359,8 +399,9 @@ class BatchFunction(Protocol):
     """What a ``Function`` may have beside ``exec``: the same for all rows of a batch in one call.
 
     ``exec_batch`` gets a list of values for each argument, all of the same length, and returns a
-    list of that length. It must give what ``exec`` would give row by row; when it raises, the
-    engine asks ``exec`` instead.
+    list of that length (or an array, which is turned into one). It must give what ``exec`` would
+    give row by row; when it raises, the engine asks ``exec`` instead. It is used for functions that
+    are ``stateless``, where the query is sure to need the value of each row.
     """
 
     def exec_batch(self, ctx: Context, *columns: Sequence[Any]) -> Sequence[Any]: ...

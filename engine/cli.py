@@ -9,7 +9,9 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from engine import __version__, cli_serve
+from engine import __version__, cli_client, cli_serve
+from engine.cli_plugin import plugins
+from engine.cli_state import state
 from engine.errors import EngineError
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
@@ -24,6 +26,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+app.add_typer(plugins)
+app.add_typer(state)
 
 Root = Annotated[
     Path | None,
@@ -52,7 +57,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 def _is_rule_file(given: list[str]) -> bool:
     """Tell whether the command was left out."""
     known = {command.name for command in app.registered_commands}
-    known |= {group.name for group in app.registered_groups}
+    known |= {
+        group.typer_instance.info.name for group in app.registered_groups if group.typer_instance
+    }
     first = next((word for word in given if not word.startswith("-")), None)
     return first is not None and first not in known
 
@@ -119,6 +126,7 @@ def run(
 
 app.command("serve")(cli_serve.serve)
 app.add_typer(cli_serve.token, name="token")
+app.add_typer(cli_client.app, name="server")
 
 
 @app.command("demo")

@@ -16,6 +16,7 @@ import anyio
 from engine.config.load import load
 from engine.engine import Engine
 from engine.errors import ConfigError, EngineError
+from engine.run.guard import left_alone
 from engine.run.rule import ResultLimit, Rule
 from engine.watch import FileWatch
 
@@ -53,7 +54,11 @@ async def run_rules(
     rules = [rule for rule in engine.rules.values() if rule.parts is not None]
     for rule in rules:
         print_account(rule)
-    return any(rule.status.state.is_failure for rule in rules)
+    failed = any(rule.status.state.is_failure for rule in rules)
+    if left_alone():  # asyncio would wait for them when it closes its loop
+        _say("error: parts of plugins don't end; the process ends without them")
+        os._exit(int(failed))
+    return failed
 
 
 async def _until_stopped(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import tzinfo
@@ -26,6 +27,7 @@ from engine.config.rules import rule_from
 from engine.config.streams import streams_from
 from engine.errors import ConfigError, EngineError
 from engine.memory import BUS, MemoryBus, memory_bus
+from engine.packages import settle_packages
 from engine.registry import PluginRegistry
 from engine.reload import Changes, Reloader
 from engine.run.book import RuleBook
@@ -44,7 +46,12 @@ from engine.run.source import SourceRunner, StreamReader
 from engine.run.trial import Trial
 from engine.sql.ast import CreateStream, Select
 from engine.sql.plan import Plan
+from engine.state.errors import StoreFailed
+from engine.state.lock import FolderLock
 from engine.state.store import CheckpointStore
+from engine.state.stored import CHECKPOINTS, DATA
+
+logger = logging.getLogger(__name__)
 
 F = TypeVar("F", bound=Callable[..., Any])
 RuleLike = RuleDef | Mapping[str, Any] | str | Path
@@ -96,12 +103,14 @@ class Engine:
         self._logs = RuleLogs(self.root / "log")
         self._reloader: Reloader | None = None
         self._checkpoints: CheckpointStore | None = None
+        self._data_lock: FolderLock | None = None
 
     # -- life ----------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Engine:
         if self._host is not None:
             raise EngineError("the engine is running already")
+        settle_packages(self.root)
         self._host = asyncio.create_task(self._run(), name="engine")
         await self._ready.wait()
         return self
@@ -153,6 +162,9 @@ class Engine:
         if self._checkpoints is not None:
             self._checkpoints.close()
             self._checkpoints = None
+        if self._data_lock is not None:
+            self._data_lock.release()
+            self._data_lock = None
 
     async def stop_all(self, *, drain: float | None = None) -> None:
         """Stop every rule, all at the same time; ``drain`` overrides the engine's."""
@@ -524,11 +536,15 @@ class Engine:
         """
         if self._checkpoints is None:
             self._checkpoints = CheckpointStore(self._checkpoint_file)
+            try:
+                self._data_lock = FolderLock(self.data_path)
+            except StoreFailed as error:  # its rules may be others
+                logger.warning("%s: another engine has this root, too", error.message)
         return self._checkpoints
 
     @property
     def _checkpoint_file(self) -> Path:
-        return self.data_path / "checkpoints.db"
+        return self.data_path / CHECKPOINTS
 
     @property
     def properties(self) -> Properties:
@@ -538,7 +554,7 @@ class Engine:
     @property
     def data_path(self) -> Path:
         """The folder with what must outlive the process."""
-        return self.root / "data"
+        return self.root / DATA
 
     # -- for the builder -----------------------------------------------------------------------
 

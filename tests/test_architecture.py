@@ -41,11 +41,11 @@ LAYERS = [
     ),
     ("engine.lookup",),
     ("engine.run",),
-    ("engine.explain",),
+    ("engine.explain", "engine.packages"),
     ("engine.reload", "engine.engine", "engine.broker"),
     ("engine.testing", "engine.demo", "engine.command", "engine.reference", "engine.watch"),
     ("engine.server",),
-    ("engine.cli", "engine.cli_serve", "engine.cli_client"),
+    ("engine.cli", "engine.cli_client", "engine.cli_plugin", "engine.cli_serve", "engine.cli_state"),
     ("engine", "engine.__main__"),
 ]
 

@@ -29,6 +29,9 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             if name not in _PLACES
         )
 
+    def __ne__(self, other: object) -> bool:
+        return not self == other  # msgspec's own one would compare identities
+
     def __repr__(self) -> str:
         # not the properties: they may hold secrets
         name = getattr(self, "id", None) or getattr(self, "name", "")

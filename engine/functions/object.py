@@ -37,10 +37,10 @@ def obj_to_kvpair_array(value: dict[str, Any]) -> list[Any]:
     return [{"key": key, "value": item} for key, item in value.items()]
 
 
-@scalar(example="object_size(object_construct('a', 1)) = 1", nulls=Nulls.ZERO)
-def object_size(value: dict[str, Any]) -> int:
-    """Return the number of keys."""
-    return len(value)
+@scalar(example="object_size(object_construct('a', 1)) = 1", nulls=Nulls.PASS)
+def object_size(value: dict[str, Any] | None) -> int:
+    """Return the number of keys, 0 for null."""
+    return 0 if value is None else len(value)
 
 
 # -- making objects ------------------------------------------------------------------------------

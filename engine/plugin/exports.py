@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
 from engine.errors import PluginError
+from engine.plugin.ekuiper import from_sdk, sdk_class
 from engine.plugin.files import PluginFile
 from engine.plugin.kind import PluginKind
 from engine.suggest import did_you_mean
@@ -48,9 +49,14 @@ def exports_of(module: ModuleType, file: PluginFile) -> dict[str, Export]:
     }
     if file.kind is PluginKind.FUNCTION and hasattr(module, _TABLE):
         found |= _table(getattr(module, _TABLE), file)
+    if not found and (only := sdk_class(module, file.kind)) is not None:
+        found[file.symbol] = Export(file.name, file.symbol, only)
     if not found:
         raise _misnamed(module, file)
-    return found
+    return {
+        symbol: replace(export, value=from_sdk(export.value, file.kind, file.source))
+        for symbol, export in found.items()
+    }
 
 
 def _table(table: Any, file: PluginFile) -> dict[str, Export]:

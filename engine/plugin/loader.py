@@ -12,6 +12,7 @@ from engine.plugin.files import Fingerprint, PluginFile
 from engine.plugin.module import import_file
 from engine.plugin.plugin import Plugin
 from engine.plugin.script import Script, check_script, read_script
+from engine.state.codec import CODEC
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +22,7 @@ class LoadedFile:
 
     def __init__(self, file: PluginFile, module: ModuleType, script: Script) -> None:
         self.file = file
+        self.module = module
         self.script = script
         self.doc = (module.__doc__ or "").strip()
         self._exports = exports_of(module, file)
@@ -98,6 +100,7 @@ class Loader:
             return known
         fingerprint = Fingerprint.of(file)  # before reading: a later change shows next time
         loaded = load_file(file)
+        CODEC.classes.alias(loaded.module, f"plugins.{file.kind}.{file.name}")
         verb = "loaded again" if file.path in self._loaded else "loaded"
         kind, version = file.kind.singular, file.version or "-"
         logger.info("%s %s %s %s from %s", verb, kind, file.name, version, file.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -148,9 +149,14 @@ class RuleBook(Mapping[str, Rule]):
 
     async def stop_all(self, drain: float) -> None:
         """Stop every rule, all at the same time."""
+
+        async def stop(life: RuleLife) -> None:
+            with suppress(ConfigError):  # it was deleted before its turn came
+                await life.stop(drain)
+
         async with anyio.create_task_group() as tasks:
             for life in list(self.lives.values()):
-                tasks.start_soon(life.stop, drain)
+                tasks.start_soon(stop, life)
 
     async def quiet(self) -> None:
         """Return when no rule runs, waits for its schedule or is being changed."""

@@ -13,7 +13,7 @@ from engine.catalog import Catalog, Stream
 from engine.clock import Clock
 from engine.codec import decoder
 from engine.config.rule import ActionDef, RuleDef, RuleOptions
-from engine.errors import ConfigError, PluginError, Position, SqlError
+from engine.errors import ConfigError, EngineError, PluginError, Position, SqlError
 from engine.layout import Layout
 from engine.lookup.link import LookupLink
 from engine.lookup.options import LookupOptions
@@ -372,6 +372,14 @@ def _bind_use(plugin: Plugin, instance: Any, config: Config, ctx: Context) -> No
     token = CURRENT_USE.set(Use(config, ctx))
     try:
         instance.validate()
+    except EngineError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"{plugin.kind.singular} {plugin.name}: validate() failed: "
+            f"{type(error).__name__}: {error}",
+            hint="it should raise ConfigError for what can't work",
+        ) from error
     finally:
         CURRENT_USE.reset(token)
 

@@ -234,7 +234,8 @@ def restore(rule_id: str, store: CheckpointStore, state: RuleState, fingerprint:
     messages = [f"checkpoint {each.number} is damaged: {each.reason}" for each in loaded.skipped]
     found = loaded.checkpoint
     if found is None:
-        state.clear()
+        state.restore({}, 0)  # in place: the functions of the rule have their scopes already
+        state.store_anew()
         return Restored(message="; ".join(messages))
     state.restore(found.parts, found.number)
     positions, known = CODEC.decode(found.parts[SOURCES])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from engine.api import AggregateFunction, Function
 from engine.errors import ConfigError, EngineError, PluginError, RowError
 from engine.functions.stateful import Accumulator
+from engine.plugin.contract import Capability
 from engine.plugin.plugin import PythonFunction
 from engine.registry import Plugin, PluginKind, PluginRegistry
 from engine.sql.functions import (
@@ -136,9 +137,29 @@ def spec_of_plugin(plugin: Plugin) -> FunctionSpec:
         doc=inspect.getdoc(example) or "",
         wants_context=True,
         stateless=example.stateless,
+        has_batch_form=example.stateless and Capability.BATCH in plugin.capabilities,
         make=plugin.instance,
-        validate=example.validate,
+        validate=_explained(example.validate, plugin),
     )
+
+
+def _explained(
+    validate: Callable[[Sequence[object]], None], plugin: Plugin
+) -> Callable[[Sequence[object]], None]:
+    """Return a validation whose own failures are told as such."""
+
+    def explained(args: Sequence[object]) -> None:
+        try:
+            validate(args)
+        except EngineError:
+            raise
+        except Exception as error:
+            raise ConfigError(
+                f"{plugin.name}: validate() failed: {type(error).__name__}: {error}",
+                hint="it should raise ConfigError for what can't be right",
+            ) from error
+
+    return explained
 
 
 # -- aggregates --------------------------------------------------------------------------------
@@ -164,7 +185,7 @@ def _spec_of_aggregate(plugin: Plugin) -> FunctionSpec:
         accumulator=accumulator_of(plugin.export, plugin.name),
         wants_row=wants_row,
         make=plugin.instance,
-        validate=example.validate,
+        validate=_explained(example.validate, plugin),
     )
 
 

@@ -24,6 +24,7 @@ from engine.run.rule import ResultLimit, Rule
 from engine.run.schedule import run_length, schedule_of
 from engine.run.signals import Signals
 from engine.run.status import RuleState
+from engine.run.waiting import Flag
 
 logger = logging.getLogger(__name__)
 
@@ -66,9 +67,9 @@ class RuleLife:
         self._extra_sinks = extra_sinks
         self._signals = Signals(home.tasks, f"rule[{definition.id}].life")
         self._patrol: Patrol | None = None
-        self._idle = _set_event()
+        self._idle = Flag(is_set=True)
         """Set while no run is going on."""
-        self._over = _set_event()
+        self._over = Flag(is_set=True)
         """Set while the rule neither runs nor waits for its schedule."""
         self._is_deleted = False
         self.is_held = False
@@ -86,7 +87,7 @@ class RuleLife:
     @property
     def is_active(self) -> bool:
         """Whether it runs or waits for its schedule."""
-        return not self._over.is_set()
+        return not self._over.is_set
 
     @property
     def is_busy(self) -> bool:
@@ -130,10 +131,9 @@ class RuleLife:
             self.is_held = True
             await self.halt(seconds)
 
-        async with anyio.create_task_group() as tasks:
-            if self.rule.status.state is RuleState.STOPPING:
-                tasks.start_soon(self.rule.stop, seconds)
-            await self.ask("stop", stop)
+        if self.rule.status.state is RuleState.STOPPING:
+            self.home.tasks.start_soon(self.rule.stop, seconds, name=f"rule[{self.rule.id}].stop")
+        await self.ask("stop", stop)
 
     async def restart(self) -> None:
         """Stop the rule after it has drained and start it.
@@ -244,7 +244,7 @@ class RuleLife:
 
     def begin(self) -> None:
         """Start what ``prepare`` has made, or let it wait for its schedule."""
-        self._over = anyio.Event()
+        self._over.clear()
         if self.rule.status.state is RuleState.STARTING:
             self._launch()
         else:
@@ -265,30 +265,35 @@ class RuleLife:
 
     def _launch(self) -> None:
         self.last_start = self.home.clock.now()
-        self._idle = anyio.Event()
+        self._idle.clear()
         self.home.tasks.start_soon(self._run, name=f"rule[{self.rule.id}]")
 
     async def _run(self) -> None:
         rule = self.rule
+        length = run_length(rule.definition)
         try:
             with self.home.logs.of(rule.definition):
-                async with anyio.create_task_group() as timers:
-                    length = run_length(rule.definition)
-                    if length is not None:
-                        timers.start_soon(self._end_after, length)
+                if length is None:
                     await rule.run()
-                    timers.cancel_scope.cancel()
+                else:
+                    await self._run_for(rule, length)
         finally:
             self.last_stop = self.home.clock.now()
             self._idle.set()
             self._settle()
+
+    async def _run_for(self, rule: Rule, length: int) -> None:
+        async with anyio.create_task_group() as timers:
+            timers.start_soon(self._end_after, length)
+            await rule.run()
+            timers.cancel_scope.cancel()
 
     async def _end_after(self, length: int) -> None:
         await self.home.clock.sleep_until(self.last_start + length)
         self._scheduled_stop("duration terminated")
 
     async def _drain(self, seconds: float) -> None:
-        if not self._idle.is_set():
+        if not self._idle.is_set:
             await self.rule.stop(seconds)
             await self._idle.wait()
 
@@ -313,14 +318,14 @@ class RuleLife:
 
     async def _follow(self, patrol: Patrol) -> None:
         await patrol.run()
-        if self._patrol is patrol and self._idle.is_set():
+        if self._patrol is patrol and self._idle.is_set:
             self._settle()
 
     def _scheduled_start(self) -> None:
         self._signals.send("scheduled start", self._start_by_schedule)
 
     async def _start_by_schedule(self) -> None:
-        if self._patrol is None or not self._idle.is_set():
+        if self._patrol is None or not self._idle.is_set:
             return  # stopped by hand, or running still
         try:
             self.rule.prepare()
@@ -334,7 +339,7 @@ class RuleLife:
         """A run has lasted long enough; whoever notices doesn't wait for its end."""
 
         async def stop() -> None:
-            if self._idle.is_set():
+            if self._idle.is_set:
                 return
             await self._drain(self.home.drain)
             status = self.rule.status
@@ -342,9 +347,3 @@ class RuleLife:
                 status.become(status.state, message)
 
         self._signals.send("scheduled stop", stop)
-
-
-def _set_event() -> anyio.Event:
-    event = anyio.Event()
-    event.set()
-    return event

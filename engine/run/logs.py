@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-from engine.config.rule import RuleDef
+from engine.config.rule import RuleDef, RuleOptions
 from engine.errors import ConfigError
 
 CURRENT_RULE: ContextVar[str] = ContextVar("CURRENT_RULE", default="")
@@ -102,16 +102,21 @@ class RuleLogs:
         self._folder = folder
         self._files: dict[str, _File] = {}
 
-    @contextmanager
-    def of(self, definition: RuleDef) -> Iterator[None]:
+    def of(self, definition: RuleDef) -> AbstractContextManager[None]:
         """Let everything that is logged in here, and in tasks begun in here, be the rule's."""
-        options = definition.options
         CURRENT_RULE.set(definition.id)
+        options = definition.options
+        if options.debug is None and not options.log_filename:
+            return nullcontext()
+        return self._own(definition.id, options)
+
+    @contextmanager
+    def _own(self, rule_id: str, options: RuleOptions) -> Iterator[None]:
         with ExitStack() as stack:
             if options.debug is not None:
-                stack.enter_context(_LEVELS.of(definition.id, debug=options.debug))
+                stack.enter_context(_LEVELS.of(rule_id, debug=options.debug))
             if options.log_filename:
-                stack.enter_context(self._writing(definition.id, options.log_filename))
+                stack.enter_context(self._writing(rule_id, options.log_filename))
             yield
 
     @contextmanager

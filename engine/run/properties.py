@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from engine.api import Config
+from engine.api import AnyConfig, Config
 from engine.catalog import Stream
 from engine.config.convert import config_from
 from engine.config.document import read
@@ -161,6 +161,8 @@ class Properties:
         )
         merged.update(stream.options.extra)
         options = msgspec.to_builtins(stream.options)
+        if issubclass(_config_type(plugin), AnyConfig):
+            known = {"datasource"}
         for key in known & {"datasource", "format", "key", "delimiter", "kind"}:
             if key in stream.given:
                 merged[key] = options[key]
@@ -168,7 +170,7 @@ class Properties:
         lookup = LookupOptions()
         if stream.options.kind == "lookup":
             lookup = lookup_options(merged, where=where, positions=stream.where)
-        config = config_from(merged, _config_type(plugin), where=where, positions=stream.where)
+        config = _config(merged, plugin, where, stream.where)
         return config, lookup
 
     def for_sink(self, action: ActionDef, plugin: Plugin) -> tuple[Config, SinkOptions]:
@@ -190,7 +192,7 @@ class Properties:
         common = set(SinkOptions.__struct_encode_fields__) - known
         own = {k: v for k, v in merged.items() if k not in common}
         shared = {k: v for k, v in merged.items() if k in common}
-        config = config_from(own, _config_type(plugin), where=where, positions=action.where)
+        config = _config(own, plugin, where, action.where)
         options = config_from(shared, SinkOptions, where=where, positions=action.where)
         try:
             options.check()
@@ -270,6 +272,13 @@ def _check_templates(config: Config, options: SinkOptions, where: str, places: P
             error.place(places.below(*path))
             error.message = f"{where}: {'.'.join(path)}: {error.message}"
             raise
+
+
+def _config(properties: dict[str, Any], plugin: Plugin, where: str, positions: Positions) -> Config:
+    kind = _config_type(plugin)
+    if issubclass(kind, AnyConfig):
+        return kind(properties=properties)
+    return config_from(properties, kind, where=where, positions=positions)
 
 
 def _config_type(plugin: Plugin) -> type[Config]:

@@ -17,6 +17,7 @@ from engine.errors import EngineError
 from engine.run.alarm import Alarm
 from engine.run.checkpoints import Checkpoints, Snapshot
 from engine.run.flow import Flow, FlowClosed, Overflow
+from engine.run.guard import guarded
 from engine.run.metrics import OperatorMetrics, RuleMetrics
 from engine.run.receipt import Receipt
 from engine.run.restarts import Restarts
@@ -252,7 +253,7 @@ class Rule:
             if self._watchdog is not None:
                 timers.start_soon(self._watchdog.run, name=f"rule[{self.id}].watchdog")
             tasks.start_soon(
-                self._compute, parts, tasks, timers.cancel_scope, name=f"rule[{self.id}].query"
+                self._query, parts, tasks, timers.cancel_scope, name=f"rule[{self.id}].query"
             )
             await self._read(parts)
 
@@ -290,6 +291,9 @@ class Rule:
         self._open_streams.discard(source.label)
         if not self._open_streams and self._reading is not None:
             self._reading.cancel()  # tables have nobody left to read them
+
+    async def _query(self, parts: RuleParts, tasks: TaskGroup, timers: anyio.CancelScope) -> None:
+        await guarded(self._compute(parts, tasks, timers), f"rule[{self.id}].query")
 
     async def _compute(self, parts: RuleParts, tasks: TaskGroup, timers: anyio.CancelScope) -> None:
         """Take batches from the queue, run the query, hand the results to every sink."""

@@ -38,7 +38,7 @@ class Schedule:
         """``length`` is in milliseconds; ticks without it count from ``armed`` on only."""
         self._ticks = ticks
         self._length = length
-        self._ranges = tuple(ranges)
+        self._ranges = _joined(ranges)
         self._armed = armed
 
     def current(self, now: int) -> Span | None:
@@ -138,6 +138,18 @@ def local_zone() -> tzinfo:
             return ZoneInfo.from_file(file, key="Local")
     except (KeyError, ValueError, OSError):
         return UTC
+
+
+def _joined(spans: Iterable[Span]) -> list[Span]:
+    """Return spans in order, those that overlap or follow each other at once as one."""
+    joined: list[Span] = []
+    for span in sorted(spans, key=lambda each: each.begin):
+        last = joined[-1] if joined else None
+        if last is None or last.end is None or span.begin > last.end + 1:
+            joined.append(span)
+        elif span.end is None or span.end > last.end:
+            joined[-1] = Span(last.begin, span.end)
+    return joined
 
 
 def _span(given: DatetimeRange, zone: tzinfo) -> Span:

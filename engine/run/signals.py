@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar, cast
 
@@ -52,7 +51,7 @@ class Signals:
     def __init__(self, tasks: TaskGroup, name: str) -> None:
         self._tasks = tasks
         self._name = name
-        self._queue: deque[Signal[Any]] = deque()
+        self._queue: list[Signal[Any]] = []  # a deque is large, and there are many rules
         """The first is being carried out."""
 
     @property
@@ -85,4 +84,4 @@ class Signals:
             try:
                 await self._queue[0].carry_out()
             finally:
-                self._queue.popleft()
+                del self._queue[0]

@@ -18,12 +18,16 @@ from engine.run.alarm import Alarm
 from engine.run.dynamic import dynamic_properties
 from engine.run.flow import Flow, FlowClosed, Overflow
 from engine.run.gathering import Gatherer
+from engine.run.guard import guarded
 from engine.run.messages import Claim, Composer, Messages
 from engine.run.messages import Outgoing as Outgoing
 from engine.run.metrics import OperatorMetrics
 from engine.run.properties import SinkOptions
 
 logger = logging.getLogger(__name__)
+
+_CLOSING = 5.0
+"""Seconds that a plugin has to close."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +81,22 @@ class SinkRunner:
         """Open the sink, deliver all that comes until the queue is closed, close it."""
         CURRENT_USE.set(self._use)
         try:
-            await self._persist(self._sink.open)
-            opened()
-            if self.options.is_batched:
-                await self._deliver_gathered()
-            else:
-                await self._deliver_each()
+            await guarded(self._open_and_deliver(opened), self.name)
         finally:
             with anyio.CancelScope(shield=True):
                 await close_quietly(self._sink, self.name)
+
+    async def _open_and_deliver(self, opened: Callable[[], None]) -> None:
+        await self._persist(self._open)
+        opened()
+        if self.options.is_batched:
+            await self._deliver_gathered()
+        else:
+            await self._deliver_each()
+
+    async def _open(self) -> None:
+        sink = self._sink
+        await guarded(sink.open(), f"{self.name}: open()", seconds=sink.open_timeout)
 
     async def _deliver_each(self) -> None:
         try:
@@ -189,8 +200,7 @@ class SinkRunner:
 async def close_quietly(plugin: Any, name: str) -> None:
     """Close a plugin; what goes wrong is logged, for nothing depends on it any more."""
     try:
-        with anyio.fail_after(5):
-            await plugin.close()
+        await guarded(plugin.close(), f"{name}: close()", seconds=_CLOSING)
     except Exception as error:
         logger.warning("%s: close failed: %s: %s", name, type(error).__name__, error)
 

@@ -17,8 +17,9 @@ from engine.batch import Batch
 from engine.catalog import Stream
 from engine.clock import Clock
 from engine.codec import Decoder, Failure, RowsDecoder, decoder
-from engine.errors import EndOfStream, NotConnected
+from engine.errors import EndOfStream, NotConnected, PluginError
 from engine.layout import Frame, Layout
+from engine.run.guard import guarded
 from engine.run.metrics import OperatorMetrics
 from engine.run.receipt import Receipt
 from engine.run.sink import close_quietly
@@ -190,13 +191,15 @@ class SourceRunner:
         while True:
             try:
                 self._is_open = True
-                await self._source.open()
+                await guarded(
+                    self._source.open(), f"{self.name}: open()", seconds=self._source.open_timeout
+                )
                 if self._position is not None:
                     await self._source.seek(self._position)  # type: ignore[attr-defined]
                 if not announced:
                     opened()
                 announced = True
-                await self._source.run(self._emit)
+                await guarded(self._source.run(self._emit), self.name)
                 break
             except EndOfStream:
                 break
@@ -217,6 +220,11 @@ class SourceRunner:
                 await close_quietly(self._source, self.name)
 
     async def _emit(self, batch: Batch) -> None:
+        if not isinstance(batch, Batch):
+            raise PluginError(
+                f"{self.name} emits a {type(batch).__name__}, not a Batch",
+                hint="write await emit(Batch([row, …])) or await emit(Batch(payloads=[…]))",
+            )
         if self._is_lost:  # a batch is the proof that it is there again
             self._is_lost = False
             self._use.ctx.report_connection(True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-import anyio
-
 from engine.clock import Clock
+from engine.run.waiting import Flag
 
 
 class RuleState(StrEnum):
@@ -76,14 +75,14 @@ class RuleStatus:
     since: int = 0
     connections: dict[str, Connection] = field(default_factory=dict)
     """By operator; only those that report any."""
-    changed: anyio.Event = field(default_factory=anyio.Event)
-    """Set at the next change of the state or of a connection; then there is a new one."""
+    changed: Flag = field(default_factory=lambda: Flag(is_set=False))
+    """Never set, but pulsed at each change of the state or of a connection."""
 
     def become(self, state: RuleState, message: str = "") -> None:
         """Enter a state; a final one is kept until the rule starts again."""
         if self.state != state or self.message != message:
             self.state, self.message, self.since = state, message, self.clock.now()
-            self._announce()
+            self.changed.pulse()
 
     def starting(self) -> None:
         """A run begins; what is known of connections is that of the run before."""
@@ -97,7 +96,7 @@ class RuleStatus:
         if self.state.is_up:
             self._follow_connections()
         else:
-            self._announce()
+            self.changed.pulse()
 
     def opened(self) -> None:
         """All parts of the rule are open; connections may still be pending."""
@@ -121,10 +120,6 @@ class RuleStatus:
             self.become(RuleState.CONNECTING, missing)
         elif self.state is not RuleState.IDLE:
             self.become(RuleState.RUNNING)
-
-    def _announce(self) -> None:
-        changed, self.changed = self.changed, anyio.Event()
-        changed.set()
 
     def missing(self) -> str:
         """Return which connections are missing and why, "" if none."""

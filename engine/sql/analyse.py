@@ -16,7 +16,6 @@ from engine.layout import ColumnUse
 from engine.sql.ast import (
     Alias,
     Call,
-    ChangedColumns,
     Column,
     Expr,
     Item,
@@ -283,6 +282,8 @@ class _Analyser:
             elif relation.may_have(node.name):
                 columns[node.name] = None
         schema = relation.schema
+        if schema and self._binder.counts_rows:
+            columns.update(dict.fromkeys(schema.names))
         timestamp = "" if relation.role != "stream" else self._timestamps.get(relation.stream, "")
         if timestamp:
             columns[timestamp] = None
@@ -399,8 +400,6 @@ class _Analyser:
         seen: set[str] = set()
         for item in items:
             if item.invisible or isinstance(item.expr, Star):
-                continue
-            if isinstance(item.expr, ChangedColumns) and not item.alias:
                 continue
             if item.name in seen:
                 self._fail(

@@ -17,7 +17,7 @@ from engine.sql.functions import FunctionRegistry
 from engine.sql.join_pipeline import JoinPipeline
 from engine.sql.joining import Lookup
 from engine.sql.pipeline import EventTimePipeline, Pipeline, RowPipeline
-from engine.sql.plan import Aggregate, Analytic, Join, Plan, Scan, Window
+from engine.sql.plan import Aggregate, Analytic, Having, Join, Plan, Rank, Scan, Window
 from engine.sql.query import Bind, Bindings, Query
 from engine.sql.remembering import AnalyticStage
 from engine.sql.stage import Stage
@@ -96,7 +96,7 @@ def _inner(
             options.retained,
             is_event_time=is_event_time,
         )
-    if plan.find(Window) is not None or plan.find(Aggregate) is not None:
+    if any(plan.find(kind) is not None for kind in (Window, Aggregate, Having, Rank)):
         return WindowPipeline(
             plan,
             layout,

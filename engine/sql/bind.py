@@ -35,7 +35,7 @@ from engine.sql.infer import literal_values
 from engine.sql.inputs import Relations, streams_of
 from engine.sql.kinds import kind_of
 from engine.sql.plan import AggregateCall, AnalyticCall, RankCall
-from engine.sql.walk import children, rebuild
+from engine.sql.walk import children, rebuild, walk
 from engine.suggest import did_you_mean
 
 META_FUNCTIONS = frozenset({"meta", "mqtt"})
@@ -97,6 +97,8 @@ class Binder:
         self._analytic_sites: list[Call] = []
         self.rankings: list[RankCall] = []
         self.hits: list[str] = []
+        self.counts_rows = False
+        """Whether there is a count(*): then declared columns are checked, whoever reads them."""
         self.changes = 0
 
     def bind(self, node: Any, alias: AliasOf, clause: Clause) -> Any:
@@ -228,10 +230,17 @@ class Binder:
             self.fail(call, message, clause.aggregate_hint)
         if call.over is not None:
             self.fail(call, f"{call.name} takes no OVER")
+        for node in walk(bound):
+            if isinstance(node, Alias) and self._is_aggregate(self._items[node.index].expr):
+                name = self._items[node.index].alias
+                stream = self._relations.first.label
+                hint = f"{name} is an aggregate here; write {stream}.{name} for the column"
+                self.fail(call, f"{call.name} can't take an aggregate", hint)
         spec = self._spec(call)
         args = bound.args
         if spec.name == "count" and isinstance(args[0], Star):
             args = (Literal(value=1),)  # no column is needed to count rows
+            self.counts_rows = True
         elif spec.wants_row:
             args = (Star(stream=self._relations.first.label), *args)
         kept = None if call.filter is None else self.bind(call.filter, alias, ARGUMENT)
@@ -241,6 +250,14 @@ class Binder:
             self.aggregates.append(made)
             known.append(repr(made))
         return Supplied(place="aggregate", index=known.index(repr(made)), at=call.at)
+
+    def _is_aggregate(self, node: Node) -> bool:
+        """Tell whether an expression, not bound yet, holds an aggregate."""
+        for part in walk(node):
+            spec = self._functions.get(part.name) if isinstance(part, Call) else None
+            if spec is not None and spec.kind == "aggregate":
+                return True
+        return False
 
     def _analytic(self, call: Call, bound: Call, alias: AliasOf, clause: Clause) -> Expr:
         if not clause.takes_analytic:

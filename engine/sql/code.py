@@ -37,6 +37,9 @@ class CallSite:
     context: str
     number: int
     checked: bool
+    unsure: tuple[int, ...] | None = None
+    """For the whole-batch form: the arguments that may be of a wrong kind; None: it is called for
+    one row."""
 
 
 _SUPPLIED = {

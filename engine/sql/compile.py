@@ -28,13 +28,14 @@ from engine.sql.ast import (
     MetaValue,
     Star,
 )
+from engine.sql.batching import BatchCall, BatchCalls
 from engine.sql.code import CallSite, Code, Columns, supplied_name
 from engine.sql.expression import ExpressionCompiler
 from engine.sql.functions import FunctionRegistry
 from engine.sql.infer import StaticKinds
 from engine.sql.keys import frozen, typed_key
 from engine.sql.kinds import Kind
-from engine.sql.plan import Plan, Project, expressions_of
+from engine.sql.plan import Aggregate, Plan, Project, expressions_of
 from engine.sql.stage import Args, Check, Key, Part, Stage
 from engine.sql.walk import walk
 
@@ -95,6 +96,11 @@ class Compiler:
         self._columns = columns
         self._functions = functions
         self._options = options
+        grouped = plan.find(Aggregate)
+        self._aggregates = [
+            Call(name=call.name, args=call.args)
+            for call in (() if grouped is None else grouped.calls)
+        ]
         self._verified = kinds
         self._is_declared = is_declared
         self._forwards = forwards_payloads
@@ -106,14 +112,19 @@ class Compiler:
             *(["p"] if forwards_payloads else []),
         ]
 
-    def clean(self) -> Program | None:
+    def clean(self, *, verified: bool = True) -> Program | None:
         """Return ``clean(rows, columns…) -> results`` for rows without nulls or missing columns.
 
-        It is one comprehension and raises if any row isn't clean; then ``loop`` is to be used. None
-        if the query can't be written so.
+        It is one comprehension, after calls that are made for all rows at once, and raises if any
+        row isn't clean; then ``loop`` or ``one`` is to be used. None if the query can't be written
+        so or, for rows whose kinds aren't ``verified``, if no call is made for all rows at once.
         """
-        expressions = self._expressions(verified=True, trusting=True)
+        batches = BatchCalls()
+        expressions = self._expressions(
+            verified=verified, trusting=verified, careful=not verified, batches=batches
+        )
         test = self._test(expressions)
+        first = batches.taken()
         result: str | None = "p"
         if self._stage.parts is not None:
             result = self._record(expressions, self._stage.parts)
@@ -121,13 +132,17 @@ class Compiler:
             result = _Projection(self._plan.root, expressions, self._options).expression()
         if result is None or expressions.lazy_aliases:
             return None
-        columns = [f"{name}s" for name in self._values]
-        source = columns[0] if len(columns) == 1 else f"zip({', '.join(columns)})"
+        second = batches.taken()
+        if not (verified or first or second):
+            return None
+        rows = _Rows(self._values)
+        lines = [f"def clean({', '.join(rows.columns)}):", *_indented(rows.called(first), 1)]
         condition = "" if test is None else f" if {test}"
-        lines = [
-            f"def clean({', '.join(columns)}):",
-            f"    return [{result} for {', '.join(self._values)} in {source}{condition}]",
-        ]
+        if second and condition:
+            lines += _indented(rows.kept(condition), 1)
+            condition = ""
+        lines += _indented(rows.called(second), 1)
+        lines.append(f"    return [{result} for {rows.names} in {rows.source}{condition}]")
         return Program("\n".join(lines), expressions.namespace, expressions.call_sites)
 
     def loop(self) -> Program:
@@ -152,31 +167,42 @@ class Compiler:
     def one(self) -> Program:
         """Return ``one(row, values…, emit, errors)`` for a single row of any kinds."""
         expressions = self._expressions(verified=self._is_declared, careful=True)
-        body = list(self._row(expressions))
+        body = list(self._row(expressions, notes_entry=self._stage.failing is not None))
         lines = [
             f"def one({', '.join(self._values)}, emit, errors):",
+            *(["    has_entered = False"] if self._stage.failing is not None else []),
             "    try:",
             *_indented(body, 2),
             "    except Exception as error:",
             "        fail(error, emit, errors)",
         ]
+        if self._stage.failing is not None:
+            rest = [repr(value) for value in self._stage.failing]
+            lines.append("        if has_entered:")
+            lines.append(f"            emit(({', '.join([*self._values, *rest])},))")
         return Program("\n".join(lines), expressions.namespace, expressions.call_sites)
 
     def _expressions(
-        self, *, verified: bool, trusting: bool = False, careful: bool = False
+        self,
+        *,
+        verified: bool,
+        trusting: bool = False,
+        careful: bool = False,
+        batches: BatchCalls | None = None,
     ) -> ExpressionCompiler:
         """Return a compiler of expressions; ``verified``: the rows have the kinds of the plan."""
         kinds = self._verified if verified else {}
         items = self._plan.root.items
         return ExpressionCompiler(
             self._columns,
-            StaticKinds(kinds, items, self._functions),
+            StaticKinds(kinds, items, self._functions, self._aggregates),
             items,
             self._stage.metadata,
             self._functions,
             self._call_numbers,
             trusting=trusting,
             careful=careful,
+            batches=batches,
         )
 
     def _test(self, expressions: ExpressionCompiler) -> str | None:
@@ -190,7 +216,8 @@ class Compiler:
 
     # -- one row -------------------------------------------------------------------------------
 
-    def _row(self, expressions: ExpressionCompiler) -> Iterator[str]:
+    def _row(self, expressions: ExpressionCompiler, *, notes_entry: bool = False) -> Iterator[str]:
+        """Yield the statements for one row; ``notes_entry``: say so when it meets the condition."""
         test = self._test(expressions)
         if self._stage.parts is not None:
             output = [f"emit({self._record(expressions, self._stage.parts)})"]
@@ -200,6 +227,8 @@ class Compiler:
             output = ["emit(r)"]
         else:
             output = list(_Projection(self._plan.root, expressions, self._options).lines())
+        if notes_entry:
+            output.insert(0, "has_entered = True")
         yield from (f"a{index} = PENDING" for index in sorted(expressions.lazy_aliases))
         if test is None:
             yield from output
@@ -211,6 +240,32 @@ class Compiler:
         """Return the tuple of the row, what came with it and some computed parts."""
         values = [*self._values, *(_part(expressions, part) for part in parts)]
         return f"({', '.join(values)},)"
+
+
+class _Rows:
+    """The text that goes through the rows of a batch, with all that is known of each."""
+
+    def __init__(self, values: Sequence[str]) -> None:
+        self.columns = [f"{name}s" for name in values]
+        self.names = ", ".join(values)
+        self.source = self.columns[0] if len(values) == 1 else f"zip({', '.join(self.columns)})"
+        self._size = f"len({self.columns[0]})"
+
+    def called(self, calls: Sequence[BatchCall]) -> Iterator[str]:
+        """Make calls for all rows; their values come beside what is known of each row."""
+        if not calls:
+            return
+        for call in calls:
+            args = [f"[{arg} for {self.names} in {self.source}]" for arg in call.args]
+            yield f"{call.name}s = {call.function}({', '.join([self._size, *args])})"
+        columns = "".join(f", {call.name}s" for call in calls)
+        self.names = f"({self.names}), {', '.join(call.name for call in calls)}"
+        self.source = f"zip({self.source}{columns})"
+
+    def kept(self, condition: str) -> Iterator[str]:
+        """Go on with the rows that meet a condition only."""
+        yield f"kept = [({self.names}) for {self.names} in {self.source}{condition}]"
+        self.source, self._size = "kept", "len(kept)"
 
 
 def _part(expressions: ExpressionCompiler, part: Part) -> str:

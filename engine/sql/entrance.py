@@ -15,7 +15,7 @@ from engine.sql.code import TIME_OF_ROW, supplied_name
 from engine.sql.finish import MakeQuery
 from engine.sql.functions import FunctionRegistry
 from engine.sql.inputs import streams_of
-from engine.sql.plan import Analytic, Plan, Scan
+from engine.sql.plan import Aggregate, Analytic, Plan, Scan
 from engine.sql.query import Query
 from engine.sql.records import Record, Records, RowKeeper
 from engine.sql.remembering import AnalyticStage
@@ -24,7 +24,10 @@ from engine.sql.walk import conjuncts
 
 TIME = supplied_name(TIME_OF_ROW)
 """The name of the column with the time of each row."""
+TIMED = frozenset({"TUMBLING", "HOPPING"})
+"""Windows that open and close by time alone, whatever rows there are."""
 _FALSE = Literal(value=False)
+_NULL = Literal(value=None)
 
 
 @dataclass(slots=True)
@@ -103,16 +106,18 @@ class Entrance:
         metadata = [key for key in needs.metadata if key[0] in ("", scan.label)]
         self.records = Records(metadata, supplied)
         self.control = Control()
+        self._keeps_places = window is not None and window.kind not in TIMED
         self._condition: Expr | None = None
         if where is not None:
             self.control.passes = self.records.add(Check(where))
         if window is not None:
-            self._add_window(window)
+            grouped = plan.find(Aggregate)
+            self._add_window(window, () if grouped is None else grouped.keys)
         self._query: Query | None = None
         self.is_typed = True
         """Whether all rows so far had kinds that their decoder verified."""
 
-    def _add_window(self, window: WindowNode) -> None:
+    def _add_window(self, window: WindowNode, keys: tuple[Expr, ...]) -> None:
         add, control = self.records.add, self.control
         if window.filter is not None:
             for term in conjuncts(window.filter):
@@ -126,8 +131,13 @@ class Entrance:
             control.begin = add(Check(self._here(window.begin)))
         if window.emit is not None:
             control.emit = add(Check(self._here(window.emit)))
-        if window.partition_by:
-            control.partition = add(Key(window.partition_by))
+        partition = window.partition_by
+        if window.kind == "STATE" and not partition and not self._several:
+            partition = keys  # one window for each group (language specification, 8.2, item 15)
+        if partition:
+            control.partition = add(
+                Key(tuple(part if self._concerns(part) else _NULL for part in partition))
+            )
 
     def _here(self, condition: Expr) -> Expr:
         """Return a condition that no row of a stream meets that it isn't about."""
@@ -142,7 +152,8 @@ class Entrance:
 
     def complete(self) -> None:
         """Compile; records take no more parts."""
-        self._query = self._make(self.records.stage(self._condition))
+        passes = self.control.passes if self._keeps_places else None
+        self._query = self._make(self.records.stage(self._condition, passes=passes))
 
     def __call__(self, frame: Frame, errors: list[RowError]) -> list[Record]:
         """Return the records of a frame; rows that fail a FILTER or have an error are left out."""

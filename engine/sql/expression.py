@@ -37,10 +37,11 @@ from engine.sql.ast import (
     Supplied,
     Unary,
 )
+from engine.sql.batching import BatchCalls
 from engine.sql.code import TIME_OF_ROW, CallSite, Code, Columns, supplied_name
 from engine.sql.functions import FunctionRegistry, FunctionSpec, Nulls
 from engine.sql.infer import StaticKinds
-from engine.sql.kinds import Kind
+from engine.sql.kinds import Kind, are_alike
 from engine.sql.nulls import BOTH, FIRST, ColumnKey, proven_not_null, trusted_places
 from engine.sql.stage import MetadataKey
 from engine.sql.walk import walk
@@ -86,12 +87,15 @@ class ExpressionCompiler:
         *,
         trusting: bool = False,
         careful: bool = False,
+        batches: BatchCalls | None = None,
     ) -> None:
         """Start on a query.
 
         ``trusting``: where a null would raise anyway or gives the same, don't look for one.
         ``careful``: call functions so that their errors are well told, and never inline.
+        ``batches``: gets the calls that are sure to be made for each row and can be made together.
         """
+        self._batches = batches
         self._trusting = trusting
         self._is_careful = careful
         self._columns = columns
@@ -124,12 +128,12 @@ class ExpressionCompiler:
     @contextmanager
     def _maybe(self, not_null: frozenset[ColumnKey] = frozenset()) -> Iterator[None]:
         """Compile something that runs only sometimes, with some columns known not to be null."""
-        computed, known = dict(self._computed), self._not_null
-        self._not_null = known | not_null
+        computed, known, batches = dict(self._computed), self._not_null, self._batches
+        self._not_null, self._batches = known | not_null, None
         try:
             yield
         finally:
-            self._computed, self._not_null = computed, known
+            self._computed, self._not_null, self._batches = computed, known, batches
 
     def assume_true(self, condition: Expr) -> None:
         """Take it that ``condition`` holds for all that is compiled from now on."""
@@ -353,7 +357,7 @@ class ExpressionCompiler:
     def _comparison(self, node: Binary) -> Code:
         symbol, careful = _COMPARISON[node.op]
         kinds = [self._kinds.of(node.left), self._kinds.of(node.right)]
-        if _are_alike(kinds) or (kinds == [Kind.BOOLEAN] * 2 and node.op in ("=", "!=")):
+        if are_alike(kinds) or (kinds == [Kind.BOOLEAN] * 2 and node.op in ("=", "!=")):
             operands = self._all(node.left, node.right, trusted=trusted_places(node))
             text = self._guarded(operands, "False", lambda a, b: f"{a} {symbol} {b}")
         else:
@@ -399,7 +403,7 @@ class ExpressionCompiler:
 
     def _between(self, node: Between) -> Code:
         parts = (node.value, node.low, node.high)
-        if not _are_alike([self._kinds.of(part) for part in parts]):
+        if not are_alike([self._kinds.of(part) for part in parts]):
             return Code(self._careful(operators.between, *parts, flag=node.negated), nullable=False)
         negation = "not " if node.negated else ""
         text = self._guarded(
@@ -428,7 +432,7 @@ class ExpressionCompiler:
 
     def _is_plain_list(self, node: In) -> bool:
         """Tell whether all items are literals that compare with the value without surprise."""
-        return all(isinstance(item, Literal) for item in node.items) and _are_alike(
+        return all(isinstance(item, Literal) for item in node.items) and are_alike(
             [self._kinds.of(part) for part in (node.value, *node.items)]
         )
 
@@ -477,7 +481,7 @@ class ExpressionCompiler:
         else:
             candidate = self.value(branch.condition)
             kinds = [self._kinds.of(node.operand), self._kinds.of(branch.condition)]
-            if _are_alike(kinds) and not candidate.nullable:
+            if are_alike(kinds) and not candidate.nullable:
                 test = f"{operand} == {candidate.text}"
             else:
                 test = f"{self._helper(operators.equal)}({operand}, {candidate.text})"
@@ -524,6 +528,8 @@ class ExpressionCompiler:
             for index, argument in enumerate(node.args)
             if not (parameter := spec.parameter(index)).takes_kind(self._kinds.of(argument))
         ]
+        if self._batches is not None and self._batches.suits(node, spec):
+            return self._batched(node, spec, self._batches)
         exact = not self._is_careful and not unsure
         function, lead = self._function(node, spec, checked=not exact)
         # what may be empty is left to the function by the expression, which looks for texts first
@@ -547,6 +553,16 @@ class ExpressionCompiler:
         nullable = propagates and (not exact or any(code.nullable for code in operands))
         text = self._guarded(operands, repr(spec.nulls.result), build, repeated=repeated)
         return Code(text, spec.may_be_null or nullable)
+
+    def _batched(self, node: Call, spec: FunctionSpec, batches: BatchCalls) -> Code:
+        with self._maybe():  # arguments are computed row by row
+            args = [self.value(arg).text for arg in node.args]
+        kinds = [self._kinds.of(arg) for arg in node.args]
+        unsure = (n for n, kind in enumerate(kinds) if not spec.parameter(n).takes_kind(kind))
+        number = self._call_numbers[id(node)]
+        site = CallSite(spec, f"p{number}b", f"ctx{number}", number, False, tuple(unsure))
+        self.call_sites.append(site)
+        return Code(batches.add(site.function, args), repeatable=True)
 
     def _function(self, node: Call, spec: FunctionSpec, *, checked: bool) -> tuple[str, list[str]]:
         """Return the name of a function and what it takes before its arguments."""
@@ -578,8 +594,3 @@ class ExpressionCompiler:
         Star: _star,
         Call: _call,
     }
-
-
-def _are_alike(kinds: Sequence[Kind]) -> bool:
-    """Tell whether values of these kinds compare with plain Python operators."""
-    return all(kind.is_numeric for kind in kinds) or all(kind == Kind.STRING for kind in kinds)

@@ -113,6 +113,11 @@ class Parameter:
             return True
         return self.kind in (Kind.NUMBER, Kind.FLOAT) and kind.is_numeric
 
+    @property
+    def takes_anything(self) -> bool:
+        """Whether no value needs a look."""
+        return self.kind == Kind.ANY and self.takes_empty
+
     def counts_as_null(self, value: Any) -> bool:
         """Tell whether a value is null, or empty where lists and objects can't be passed."""
         return value is None or (_is_empty(value) and not self.accepts(value))
@@ -203,6 +208,8 @@ class FunctionSpec:
     wants_row: bool = False
     """The accumulator's ``add`` and ``remove`` take the row, as a dict, before the arguments."""
     make: Callable[[], Any] | None = None
+    has_batch_form: bool = False
+    """What ``make`` gives has ``exec_batch``; only for functions that are stateless."""
     validate: Validation | None = None
 
     @property
@@ -236,6 +243,8 @@ class FunctionSpec:
         The policy also holds for an empty list or object where its kind can't be passed.
         """
         call = call or self.call
+        if self.nulls is Nulls.PASS and all(p.takes_anything for p in self.parameters):
+            return self._told(call)
         skip = int(self.wants_context)
         parameters, name = self.parameters, self.name
         passes_nulls = self.nulls is Nulls.PASS
@@ -263,12 +272,22 @@ class FunctionSpec:
                     raise RowError(
                         f"{name}: {parameter.name} must be {parameter.kind}, not {kind_of(value)}"
                     )
+            return told(*arguments)
+
+        told = self._told(call)
+        return checked
+
+    def _told(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function whose usual errors are errors of the row, with its name before them."""
+        name = self.name
+
+        def told(*arguments: Any) -> Any:
             try:
                 return call(*arguments)
             except (ArithmeticError, LookupError, TypeError, ValueError) as error:
                 raise RowError(f"{name}: {error}") from error
 
-        return checked
+        return told
 
 
 def same_as(index: int) -> Callable[[Sequence[Kind]], Kind]:

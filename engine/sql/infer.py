@@ -25,6 +25,7 @@ from engine.sql.ast import (
     Node,
     Slice,
     Star,
+    Supplied,
     Unary,
 )
 from engine.sql.functions import FunctionRegistry
@@ -117,8 +118,14 @@ class StaticKinds:
     """The kind of every expression of a query, from the kinds of its columns."""
 
     def __init__(
-        self, columns: Mapping[ColumnKey, Kind], items: Sequence[Item], functions: FunctionRegistry
+        self,
+        columns: Mapping[ColumnKey, Kind],
+        items: Sequence[Item],
+        functions: FunctionRegistry,
+        aggregates: Sequence[Call] = (),
     ) -> None:
+        """``aggregates`` are the calls that supplied values of aggregates come from."""
+        self._aggregates = aggregates
         self._columns = columns
         self._items = items
         self._functions = functions
@@ -154,6 +161,8 @@ class StaticKinds:
                 return Kind.OBJECT
             case Call(name=name, args=args):
                 return self._call(name, args)
+            case Supplied(place="aggregate", index=index) if index < len(self._aggregates):
+                return self.of(self._aggregates[index])
         return Kind.ANY
 
     def _binary(self, node: Binary) -> Kind:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -58,3 +59,8 @@ def common_kind(left: Kind, right: Kind) -> Kind:
     if left == Kind.NULL:
         return right
     return Kind.NUMBER if left.is_numeric and right.is_numeric else Kind.ANY
+
+
+def are_alike(kinds: Sequence[Kind]) -> bool:
+    """Tell whether values of these kinds compare with plain Python operators."""
+    return all(kind.is_numeric for kind in kinds) or all(kind == Kind.STRING for kind in kinds)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from engine.batch import JoinedMetadata, Row
 from engine.errors import EngineError, RowError
 from engine.layout import Frame, Layout
+from engine.sql.batching import BatchForm
 from engine.sql.code import CallSite, Columns, DictColumns, SlotColumns, supplied_name
 from engine.sql.compile import Compiler, Program, QueryOptions, has_state
 from engine.sql.functions import FunctionRegistry
@@ -148,13 +149,8 @@ class Query:
         if forwards and frame.payloads is not None:
             columns.append(frame.payloads)
         variant = self._variant(frame.whole, forwards)
-        out: list[Any]
-        if variant.loop is not None and frame.typed and self._form.verifies(self._scans):
-            out = variant.run(frame.rows, columns, errors)
-        else:
-            out = []
-            for values in zip(frame.rows, *columns, strict=True):
-                variant.one(*values, out.append, errors)
+        is_verified = variant.loop is not None and frame.typed and self._form.verifies(self._scans)
+        out: list[Any] = variant.run(frame.rows, columns, errors, is_verified=is_verified)
         surplus = sum(self._surplus)
         self._surplus.clear()
         return Result(None, errors, out) if forwards else Result(out, errors, None, surplus)
@@ -192,14 +188,20 @@ class Query:
         careful = compiler.one()
         fail = _reporting(self._options.send_error)
         one = careful.define("one", fail=fail, surplus=self._surplus, **names(careful))
-        if whole or has_state(self._plan, self._functions):
-            return _Variant(one, None, None, (careful,))
+        if has_state(self._plan, self._functions):
+            return _Variant(one, None, None, None, (careful,))
+        ahead = compiler.clean(verified=False)
+        batched = None if ahead is None else ahead.define("clean", **names(ahead))
+        more = () if ahead is None else (ahead,)
+        if whole:
+            return _Variant(one, None, None, batched, (careful, *more))
         fast = compiler.loop()
         loop = fast.define("loop", one=one, surplus=self._surplus, **names(fast))
         clean = compiler.clean()
         if clean is None:
-            return _Variant(one, loop, None, (careful, fast))
-        return _Variant(one, loop, clean.define("clean", **names(clean)), (careful, fast, clean))
+            return _Variant(one, loop, None, batched, (careful, fast))
+        defined = clean.define("clean", **names(clean))
+        return _Variant(one, loop, defined, batched, (careful, fast, clean))
 
 
 def metadata_column(frame: Frame, stream: str, key: str) -> Sequence[Any]:
@@ -221,17 +223,25 @@ class _Variant:
     one: Callable[..., None]
     loop: Callable[..., list[Any]] | None
     clean: Callable[..., list[Any]] | None
+    batched: Callable[..., list[Any]] | None
+    """The same as ``clean`` for rows of any kinds, where it makes calls for all rows at once."""
     programs: tuple[Program, ...]
     _failures: int = 0
     _skipped: int = 0
 
     def run(
-        self, rows: list[Any], columns: Sequence[Sequence[Any]], errors: list[RowError]
+        self,
+        rows: list[Any],
+        columns: Sequence[Sequence[Any]],
+        errors: list[RowError],
+        *,
+        is_verified: bool,
     ) -> list[Any]:
-        """Compute rows of verified kinds, as clean ones while they mostly are."""
-        if self.clean is not None and self._skipped >= self._failures:
+        """Compute rows, as clean ones while they mostly are."""
+        together = self.clean if is_verified else self.batched
+        if together is not None and self._skipped >= self._failures:
             try:
-                out = self.clean(rows, *columns)
+                out = together(rows, *columns)
             except Exception:
                 self._failures = min(2 * self._failures + 1, _MOST_SKIPPED)
             else:
@@ -240,8 +250,13 @@ class _Variant:
             finally:
                 self._skipped = 0
         self._skipped += 1
-        assert self.loop is not None
-        return self.loop(rows, *columns, errors)
+        if is_verified:
+            assert self.loop is not None
+            return self.loop(rows, *columns, errors)
+        results: list[Any] = []
+        for values in zip(rows, *columns, strict=True):
+            self.one(*values, results.append, errors)
+        return results
 
 
 class Bindings:
@@ -271,6 +286,9 @@ class Bindings:
             if site.number not in self._bound:
                 self._bound[site.number] = self._bind(site)
             function, context = self._bound[site.number]
+            if site.unsure is not None:
+                names[site.function] = BatchForm(function, context, site.spec, site.unsure)
+                continue
             names[site.function] = site.spec.checked(function) if site.checked else function
             names[site.context] = context
         return names
@@ -280,7 +298,9 @@ def _reporting(send_error: bool) -> Callable[..., None]:
     """Return what happens to a row with an error."""
 
     def fail(error: Exception, emit: Callable[[Any], None], errors: list[RowError]) -> None:
-        if not isinstance(error, EngineError):
+        if isinstance(error, ZeroDivisionError):
+            error = RowError("division by zero")
+        elif not isinstance(error, EngineError):
             error = RowError(f"{type(error).__name__}: {error}")
         elif not isinstance(error, RowError):
             error = RowError(error.message)

@@ -41,9 +41,18 @@ class Records:
         """Return where records hold a value of an earlier stage."""
         return 1 + len(self.metadata) + self.supplied.index(node)
 
-    def stage(self, condition: Expr | None) -> Stage:
-        """Return the stage that makes such records of the rows that meet ``condition``."""
-        return Stage(condition, self.metadata, self.supplied, tuple(self._parts))
+    def stage(self, condition: Expr | None, *, passes: int | None = None) -> Stage:
+        """Return the stage that makes such records of the rows that meet ``condition``.
+
+        With ``passes``, the place of a condition that isn't met by them, rows with an error leave
+        records, too; what else was to be computed is null in them.
+        """
+        parts = tuple(self._parts)
+        if passes is None:
+            return Stage(condition, self.metadata, self.supplied, parts)
+        first = 1 + len(self.metadata) + len(self.supplied)
+        failing = tuple(False if first + n == passes else None for n in range(len(parts)))
+        return Stage(condition, self.metadata, self.supplied, parts, failing)
 
     def nothing(self, row: Any) -> Record:
         """Return the record of no row at all; ``row`` is one in which every column is missing."""

@@ -54,6 +54,8 @@ class Stage:
     metadata: tuple[MetadataKey, ...]
     supplied: tuple[Supplied, ...]
     parts: tuple[Part, ...] | None = None
+    failing: tuple[bool | None, ...] | None = None
+    """The parts of the record that a row with an error leaves behind; None: it leaves none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from engine.sql.ast import Window as WindowNode
 from engine.sql.code import TIME_OF_ROW
 from engine.sql.compile import QueryOptions, has_state
 from engine.sql.emissions import WINDOW_VALUES, Emissions, WindowOptions
-from engine.sql.entrance import TIME, Entrance, timed
+from engine.sql.entrance import TIME, TIMED, Entrance, timed
 from engine.sql.finish import Finish, later_needs
 from engine.sql.functions import FunctionRegistry
 from engine.sql.groups import Grouping, GroupResult, PassingFold
@@ -24,8 +24,6 @@ from engine.sql.records import Record, RecordSaver
 from engine.sql.remembering import analytic_of_groups
 from engine.sql.stage import Stage
 
-_DROPS_EARLY = frozenset({"TUMBLING", "HOPPING"})
-"""Windows that open and close by time alone, whatever rows there are."""
 EACH_ROW = WindowNode(kind="COUNT", lengths=(1, 1))
 """What aggregates without a window are computed over."""
 
@@ -61,9 +59,9 @@ class WindowPipeline:
         where = plan.condition if window is None else window.where
         self._emits_nothing = plan.root.limit == 0
         self._emits_empty = where is None
-        if where is None and aggregate is not None and node.kind not in _DROPS_EARLY:
+        if where is None and aggregate is not None and node.kind not in TIMED:
             where = Literal(value=True)  # a row that no aggregate can take still has its place
-        self._is_timed = node.kind in _DROPS_EARLY and not is_event_time
+        self._is_timed = node.kind in TIMED and not is_event_time
         self._entrance = Entrance(
             plan,
             plan.scan,

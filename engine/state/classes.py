@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Mapping
 from enum import Enum
 from types import ModuleType
 from typing import Any
@@ -28,7 +29,10 @@ class ClassNames:
         self._actual: dict[str, str] = {}
 
     def alias(self, module: ModuleType, name: str) -> None:
-        """Let ``name`` stand for a module in stored state; of several, the last one is read."""
+        """Let ``name`` stand for a module, and the modules in it, in stored state.
+
+        Of several with one name, the last one is read.
+        """
         self._lasting[module.__name__] = name
         self._actual[name] = module.__name__
 
@@ -45,7 +49,7 @@ class ClassNames:
             )
         if not isinstance(_member(sys.modules.get(cls.__module__), qualified), type):
             raise ValueError(f"{cls.__module__} has no class {qualified}, so none can be restored")
-        return f"{self._lasting.get(cls.__module__, cls.__module__)}:{qualified}"
+        return f"{_renamed(cls.__module__, self._lasting)}:{qualified}"
 
     def find(self, name: str) -> type[Any]:
         """Return the class that a name means.
@@ -54,7 +58,7 @@ class ClassNames:
             UnreadableState: its module isn't loaded, or has no such class.
         """
         module_name, _, qualified = name.partition(":")
-        module = sys.modules.get(self._actual.get(module_name, module_name))
+        module = sys.modules.get(_renamed(module_name, self._actual))
         if module is None:
             raise UnreadableState(
                 f"the state holds a {qualified or name} of {module_name}, which isn't loaded",
@@ -66,6 +70,17 @@ class ClassNames:
                 f"the state holds a {qualified or name}, which {module_name} doesn't have any more"
             )
         return found
+
+
+def _renamed(module: str, names: Mapping[str, str]) -> str:
+    """Return the name of a module by the other name of the innermost package that has one."""
+    outer, inner = module, ""
+    while outer:
+        if outer in names:
+            return names[outer] + inner
+        outer, _, last = outer.rpartition(".")
+        inner = f".{last}{inner}"
+    return module
 
 
 def is_record(cls: type[Any]) -> bool:

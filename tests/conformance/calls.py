@@ -185,6 +185,8 @@ CONDITIONS: dict[str, Callable[[Sequence[Any]], bool]] = {
     "literal": _some(lambda value: value is not End.UNKNOWN),
     "whole float": _some(lambda value: isinstance(value, float) and value.is_integer()),
     "condition": _some(lambda value: isinstance(value, bool)),
+    "mixed numbers": lambda arguments: {int, float} <= set(map(type, arguments)),
+    "no share": lambda arguments: _is_number(arguments[-1]) and not 0 <= arguments[-1] <= 1,
 }
 """What the arguments of a call in a row must be like; for a refusal, those that are literals."""
 
@@ -257,6 +259,10 @@ def _less_than_one_apart(before: Any, after: Any) -> bool:
     return _is_number(before) and _is_number(after) and abs(before - after) < 1
 
 
+def _beyond_64_bits(before: Any, after: Any) -> bool:
+    return isinstance(after, float) and abs(after) >= 1 << 63
+
+
 def _same_shown(before: Any, after: Any) -> bool:
     """Tell whether a text is the other one with other padding, or its beginning."""
     if not isinstance(before, str) or not isinstance(after, str):
@@ -276,6 +282,7 @@ RELATIONS: dict[str, Callable[[Any, Any], bool]] = {
     "found more": _found_more,
     "cut off": _cut_off,
     "same shown": _same_shown,
+    "beyond 64 bits": _beyond_64_bits,
     "less than one apart": _less_than_one_apart,
     "wrapped date": lambda before, after: isinstance(after, str) and after[:4] > str(before)[:4],
 }
@@ -292,6 +299,16 @@ class Query:
         """Raises EngineError if this isn't a query."""
         self.select = parse_select(sql)
         self._items = {item.name: item for item in self.select.items}
+
+    @property
+    def filters(self) -> bool:
+        """Whether rows may be missing although they have no error."""
+        calls = (builtins().get(call.name) for call in self.all_calls())
+        return (
+            self.select.where is not None
+            or self.select.having is not None
+            or any(spec is not None and spec.returns_rows for spec in calls)
+        )
 
     def calls_of(self, field: str) -> list[tuple[ast.Call, bool]]:
         """Return the calls behind a field, and whether the field is nothing but that call."""
@@ -362,6 +379,9 @@ def _rows(case: Case, query: Query, outcome: Outcome, until: int | None) -> Iter
     given: dict[int, list[Any]] = {}
     for emission in outcome.emissions:
         given.setdefault(emission.at, []).extend(row for row in emission.rows if not is_error(row))
+    failed = {error["at"] for error in case.expect.runtime_errors}
+    failed |= {entry.at for entry in case.expect.results if any(map(is_error, entry.rows))}
+    may_lack = query.filters or bool(outcome.errors)
     instants = {entry.at for entry in case.expect.results}
     instants |= {emission.at for emission in outcome.emissions}
     for at in sorted(instants):
@@ -375,9 +395,11 @@ def _rows(case: Case, query: Query, outcome: Outcome, until: int | None) -> Iter
         for before, after in zip(left, right, strict=False):
             yield from _fields(query, at, before, after)
         for before in left[len(right) :]:
-            yield Difference(at, f"missing at {at} ms", query.suspects(before, End.ERROR))
+            suspects = query.suspects(before, End.ERROR) if may_lack else ()
+            yield Difference(at, f"missing at {at} ms", suspects)
         for after in right[len(left) :]:
-            yield Difference(at, f"unexpected at {at} ms", query.suspects(End.ERROR, after))
+            suspects = query.suspects(End.ERROR, after) if query.filters or at in failed else ()
+            yield Difference(at, f"unexpected at {at} ms", suspects)
 
 
 def _size(results: Sequence[Emission | Results], at: int) -> int:
@@ -480,7 +502,7 @@ async def excuses(excuse: Excuse, difference: Difference, arguments: Arguments) 
             if await _applies(excuse, call, difference.at, arguments):
                 return True
     for suspect in difference.suspects:
-        if _is_permitted(excuse, suspect) and await _applies(
+        if is_permitted(excuse, suspect) and await _applies(
             excuse, suspect.call, difference.at, arguments
         ):
             return True
@@ -488,7 +510,7 @@ async def excuses(excuse: Excuse, difference: Difference, arguments: Arguments) 
 
 
 async def _applies(excuse: Excuse, call: ast.Call, at: int | None, arguments: Arguments) -> bool:
-    if excuse.functions and _known_as(call).isdisjoint(excuse.functions):
+    if excuse.functions and known_as(call).isdisjoint(excuse.functions):
         return False
     if not excuse.when:
         return True
@@ -504,13 +526,15 @@ def _makes_values(call: ast.Call) -> bool:
     return any(isinstance(node, made) for argument in call.args for node in walk(argument))
 
 
-def _known_as(call: ast.Call) -> set[str]:
+def known_as(call: ast.Call) -> set[str]:
+    """Return what a call can be named by in ``Excuse.functions``."""
     spec = builtins().get(call.name)
     own = call.name.lower()
     return {own} if spec is None else {own, spec.name, f"{spec.category}/*"}
 
 
-def _is_permitted(excuse: Excuse, suspect: Suspect) -> bool:
+def is_permitted(excuse: Excuse, suspect: Suspect) -> bool:
+    """Tell whether what becomes of what is one of the changes of an excuse."""
     changes = {
         f"{before}>{after}"
         for before in _names_of(suspect.before)

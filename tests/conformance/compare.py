@@ -20,6 +20,15 @@ _FRACTION = re.compile(r"(\.\d*?)0+(?=$|[Z+-])")
 _ANY_ERROR = {"error": "*"}
 
 
+_BUG = re.compile(r"\b(Name|Key|Type|Attribute|Index|UnboundLocal|Assertion|Recursion)Error\b")
+"""In the kind of an error: it is the engine's, not the row's."""
+
+
+def crashes(outcome: Outcome) -> list[str]:
+    """Return the errors of rows that come from a defect of the engine."""
+    return [f"a row makes the engine fail: {name}" for name in outcome.errors if _BUG.search(name)]
+
+
 def differences(expect: Expectation, outcome: Outcome) -> list[str]:
     """Return in words what an outcome has different from what is expected."""
     if outcome.refused is not None:

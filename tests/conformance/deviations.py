@@ -13,7 +13,7 @@ import json
 import re
 import tomllib
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,9 @@ from tests.conformance.calls import (
 )
 from tests.conformance.cases import Case, Expectation, Results, expectation
 from tests.conformance.compare import differences, is_error, same_emission
+from tests.conformance.corrections import CORRECTIONS
+from tests.conformance.model.query import model
+from tests.conformance.model.rows import Unsupported
 
 HERE = Path(__file__).resolve().parent
 _TEXT = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
@@ -75,7 +78,11 @@ class Deviation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     spec: str
     """The item of the specification."""
     ours: str
-    """The rule that a case must pass which has no expectation of its own."""
+    """What must hold for a case which has no expectation of its own.
+
+    A name in ``CORRECTIONS`` puts the recorded expectation right, together with all others that
+    apply; one in ``RULES`` is a rule that the case must pass then, if it still differs.
+    """
     ids: tuple[str, ...] = ("*",)
     """Patterns as of file names; one of them must fit the id."""
     match: tuple[Match, ...] = (Match(),)
@@ -83,7 +90,12 @@ class Deviation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rewrite: tuple[str, str] = ("", "")
     """For the rule ``rewritten``: what to replace in the query, and by what."""
     calls: tuple[Excuse, ...] = ()
-    """For the rule ``calls``: which calls may give something else, and what."""
+    """For ``calls`` and ``values``: which calls may give something else, and what."""
+
+    @property
+    def is_correction(self) -> bool:
+        """Whether it puts the expectation right."""
+        return self.ours in CORRECTIONS
 
     def applies(self, case: Case) -> bool:
         """Tell whether a case is of this kind."""
@@ -143,8 +155,8 @@ def read_deviations(folder: Path = HERE) -> Deviations:
     table = tomllib.loads((folder / "deviations.toml").read_text(encoding="utf-8"))
     found = Deviations()
     for entry in msgspec.convert(table["deviation"], list[Deviation]):
-        if entry.ours not in RULES:
-            raise ValueError(f"{entry.name}: there is no rule {entry.ours!r}")
+        if entry.ours not in RULES and not entry.is_correction:
+            raise ValueError(f"{entry.name}: there is no rule or correction {entry.ours!r}")
         for excuse in entry.calls:
             if excuse.when not in CONDITIONS or excuse.relation not in RELATIONS:
                 raise ValueError(f"{entry.name}: {excuse.when or excuse.relation!r} is not known")
@@ -169,7 +181,16 @@ async def _accepted(trial: Trial) -> list[str]:
     """The reference refuses it; we run it, and all that comes out are rows."""
     if not trial.case.expect.is_refusal:
         return ["the reference doesn't refuse it"]
-    return _unfinished(trial.outcome)
+    return _unfinished(trial.outcome) or await _modelled(trial)
+
+
+async def _modelled(trial: Trial) -> list[str]:
+    """Compare with what the model says, where it knows the query."""
+    try:
+        known = await model(trial.case, trial.run)
+        return differences(Expectation(known.emissions()), trial.outcome)
+    except Unsupported:
+        return []
 
 
 async def _computes(trial: Trial) -> list[str]:
@@ -184,6 +205,38 @@ async def _refused(trial: Trial) -> list[str]:
     return [] if trial.outcome.refused is not None else ["it isn't refused"]
 
 
+async def _more_fields(trial: Trial) -> list[str]:
+    """The reference leaves fields out of its rows; all others are the same."""
+    expected, actual = trial.case.expect.results, trial.outcome.emissions
+    shown = [
+        Emission(
+            emission.at, [_restricted(row, known) for row, known in zip(ours, theirs, strict=True)]
+        )
+        for emission, recorded in zip(actual, expected, strict=False)
+        for ours, theirs in [(emission.rows, recorded.rows)]
+        if len(ours) == len(theirs)
+    ]
+    if len(shown) < max(len(expected), len(actual)):
+        return ["there are more or fewer rows"]
+    return differences(trial.case.expect, replace(trial.outcome, emissions=shown))
+
+
+def _restricted(row: Any, known: Any) -> Any:
+    return {name: row[name] for name in known if name in row}
+
+
+async def _sooner(trial: Trial) -> list[str]:
+    """The same is emitted in the same order, some of it sooner; more may come at the end."""
+    expected, actual = trial.case.expect.results, trial.outcome.emissions
+    if len(actual) < len(expected):
+        return ["something is missing"]
+    pairs = list(zip(expected, actual, strict=False))
+    if any(ours.at > theirs.at for theirs, ours in pairs):
+        return ["something comes later"]
+    moved = [Emission(theirs.at, ours.rows) for theirs, ours in pairs]
+    return differences(trial.case.expect, replace(trial.outcome, emissions=moved))
+
+
 async def _survives(trial: Trial) -> list[str]:
     """The reference dies of it; we do the same up to there, and then go on."""
     if not trial.case.expect.is_failure:
@@ -191,7 +244,7 @@ async def _survives(trial: Trial) -> list[str]:
     before = trial.case.expect.results
     same = msgspec.structs.replace(trial.case.expect, error="", stage="")
     begin = Outcome(trial.outcome.emissions[: len(before)])
-    problems = _unfinished(trial.outcome)
+    problems = _unfinished(trial.outcome) or await _modelled(trial)
     if problems or not differences(same, begin):
         return problems
     return [text for text, reasons in await _reasons(trial) if not reasons]
@@ -204,7 +257,9 @@ async def _calls(trial: Trial) -> list[str]:
     found = await _reasons(trial)
     if not any(trial.deviation.name in reasons for _, reasons in found):
         return ["nothing is different in the way of this reason"]
-    return [text for text, reasons in found if not reasons]
+    problems = [text for text, reasons in found if not reasons]
+    runs = trial.case.expect.is_refusal and trial.outcome.refused is None
+    return problems or (await _modelled(trial) if runs else [])
 
 
 async def _reasons(trial: Trial) -> list[tuple[str, list[str]]]:
@@ -288,6 +343,8 @@ RULES: dict[str, Rule] = {
     "computes": _computes,
     "refused": _refused,
     "survives": _survives,
+    "more fields": _more_fields,
+    "sooner": _sooner,
     "succeeds": _succeeds,
     "rewritten": _rewritten,
     "without alias": _without_alias,

@@ -24,8 +24,8 @@ import anyio
 from engine.testing import Outcome, run_case
 from tests.conformance.calls import LACKING
 from tests.conformance.cases import START, Case, read_cases
-from tests.conformance.compare import differences
-from tests.conformance.deviations import HERE, Deviations, Trial, read_deviations
+from tests.conformance.deviations import HERE, Deviations, read_deviations
+from tests.conformance.judgement import judge
 
 TIMEOUT = 10.0
 """Seconds of real time that one case may take."""
@@ -48,7 +48,8 @@ class Report:
 
     case: Case
     verdict: Verdict
-    deviation: str = ""
+    reasons: tuple[str, ...] = ()
+    """Why it came out other than the reference, as far as it may."""
     differences: list[str] = field(default_factory=list)
 
 
@@ -61,9 +62,9 @@ def check(case: Case, deviations: Deviations, timeout: float = TIMEOUT) -> Repor
     try:
         return anyio.run(_check, case, deviations, timeout)
     except (TimeoutError, CutOff):
-        return Report(case, Verdict.FAILED, "", [f"not done after {timeout:g} s"])
+        return Report(case, Verdict.FAILED, (), [f"not done after {timeout:g} s"])
     except Exception as error:
-        return Report(case, Verdict.FAILED, "", _crash(error))
+        return Report(case, Verdict.FAILED, (), _crash(error))
 
 
 async def run(case: Case) -> Outcome:
@@ -82,22 +83,13 @@ async def run(case: Case) -> Outcome:
 async def _check(case: Case, deviations: Deviations, seconds: float) -> Report:
     with anyio.fail_after(seconds):
         outcome = await run(case)
-        own = deviations.own(case)
-        if own is not None:
-            found = differences(own.expect, outcome)
-            verdict = Verdict.FAILED if found else Verdict.DEVIATED
-            return Report(case, verdict, own.deviation, found)
-        found = differences(case.expect, outcome)
-        if not found:
-            lacks = outcome.refused and re.search(LACKING, outcome.refused.message)
-            return Report(case, Verdict.MISSING if lacks else Verdict.PASSED)
-        applying = tuple(deviations.applying(case))
-        for deviation in applying:
-            trial = Trial(case, deviation, outcome, run, applying)
-            if not await deviation.is_kept(trial):
-                continue
-            return Report(case, Verdict.DEVIATED, deviation.name)
-        return Report(case, Verdict.FAILED, "", found)
+        found = await judge(case, outcome, deviations, run)
+    if not found.differences:
+        lacks = outcome.refused and re.search(LACKING, outcome.refused.message)
+        verdict = Verdict.MISSING if lacks else Verdict.PASSED
+        return Report(case, Verdict.DEVIATED if found.reasons else verdict, found.reasons)
+    verdict = Verdict.DEVIATED if found.is_excused else Verdict.FAILED
+    return Report(case, verdict, found.reasons, found.differences)
 
 
 def _crash(error: BaseException) -> list[str]:
@@ -165,8 +157,8 @@ def _print_failure(report: Report, *, verbose: bool) -> None:
     if not verbose:
         return
     print(f"    {report.case.sql}")
-    if report.deviation:
-        print(f"    (our own expectation: {report.deviation})")
+    if report.reasons:
+        print(f"    (compared with what is expected by {', '.join(report.reasons)})")
     for line in report.differences:
         print("\n".join(f"    {part}" for part in line.splitlines()))
 
@@ -179,7 +171,10 @@ def _summarise(reports: list[Report], deviations: Deviations, *, by_reason: bool
     if by_reason and verdicts[Verdict.DEVIATED]:
         print(f"{verdicts[Verdict.DEVIATED]} of those passed differ from the reference on purpose:")
         names = Counter(
-            report.deviation for report in reports if report.verdict is Verdict.DEVIATED
+            name
+            for report in reports
+            if report.verdict is Verdict.DEVIATED
+            for name in report.reasons
         )
         for name, count in names.most_common():
             print(f"{count:>6} {name}: {deviations.reasons[name].reason}")

@@ -325,7 +325,7 @@ def test_all_reasons_together_excuse_what_is_different() -> None:
         "a": Deviation("a", "", "", "calls", calls=(EMPTY,)),
         "b": Deviation("b", "", "", "calls", calls=(changed,)),
     }
-    assert check(given, Deviations(reasons)).deviation == "a"
+    assert check(given, Deviations(reasons)).reasons == ("a",)
     two = case("SELECT to_json(l) AS x, hour(n) AS y FROM demo", results({"y": 5}), LISTS)
     assert check(two, Deviations(reasons)).verdict is Verdict.DEVIATED
     del reasons["b"]

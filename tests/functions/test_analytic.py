@@ -197,9 +197,9 @@ def test_acc_count_takes_everything() -> None:
 
 def test_nulls_do_not_wipe_a_running_aggregate() -> None:
     rows = [(3,), (1.5,), (7,), (None,), (2,)]
-    assert stepped("inc_sum", rows) == [3, 4.5, 11.5, 11.5, 13.5]
-    assert stepped("inc_max", rows) == [3, 3, 7, 7, 7]
-    assert stepped("inc_collect", [(1,), (None,)]) == [[1], [1, None]]
+    assert stepped("inc_sum", rows) == [3, 4.5, 11.5, None, 13.5]
+    assert stepped("inc_max", rows) == [3, 3, 7, None, 7]
+    assert stepped("inc_collect", [(1,), (None,), (2,)]) == [[1], None, [1, 2]]
     assert stepped("inc_last_value", [(1, False), (None, False)]) == [1, None]
 
 

@@ -58,7 +58,7 @@ async def test_what_is_no_object_is_an_error(call: str, wrong: Any) -> None:
     assert await outcome_of(call, a=wrong, o={}) is Failed
 
 
-@pytest.mark.parametrize("name", ONE_OBJECT)
+@pytest.mark.parametrize("name", [name for name in ONE_OBJECT if name != "object_size"])
 async def test_an_empty_list_where_an_object_should_be_counts_as_null(name: str) -> None:
     assert await outcome_of(f"{name}(a)", a=[]) == await outcome_of(f"{name}(a)", a=None)
     assert await outcome_of("object_concat(o, a)", a=[], o={}) is Failed

@@ -137,6 +137,13 @@ ANALYTIC = (
     "lag(had_changed(true, s))",
     "CASE WHEN had_changed(true, v) THEN lag(i) ELSE -1 END",
 )
+OF_GROUPS = (
+    "lag(count(*))",
+    "had_changed(true, sum(v))",
+    "acc_max(avg(v)) OVER (PARTITION BY k WHEN count(*) > 1)",
+    "lag(window_end())",
+    "CASE WHEN had_changed(true, k) THEN lag(sum(v)) END",
+)
 PLAIN = (
     "k",
     "v",
@@ -153,7 +160,8 @@ RANKINGS = (
     "rank() OVER (ORDER BY v)",
     "dense_rank() OVER (PARTITION BY g ORDER BY s, v DESC)",
 )
-CHANGES = ("changed_cols('c_', true, v, s)", "changed_cols('', false, v + 1)")
+HITS = ("last_hit_count()", "last_hit_time()")
+CHANGES = ("changed_cols('c_', true, v, s)", "changed_cols('', false, v + 1) AS changes")
 
 
 def _items(draw: Draw, *pools: tuple[str, ...]) -> list[str]:
@@ -170,14 +178,15 @@ def _items(draw: Draw, *pools: tuple[str, ...]) -> list[str]:
 @st.composite
 def row_queries(draw: Draw) -> str:
     """Queries in which each row gives at most one result, or one for each element of a list."""
-    items = _items(draw, PLAIN, ANALYTIC, CHANGES, ("last_hit_count()", "last_hit_time()"))
+    items = _items(draw, PLAIN, ANALYTIC, RANKINGS, CHANGES, HITS)
     items += draw(st.sampled_from([["*"], ["i"], ["i", "unnest(l) AS u"], ["i"]]))
     where = draw(
         st.sampled_from(
             ["", *CONDITIONS, "lag(v) > 1", "had_changed(true, s)", "last_hit_count() < 5"]
         )
     )
-    return f"SELECT {', '.join(items)} FROM demo{' WHERE ' * bool(where)}{where}"
+    having = draw(st.sampled_from(["", "", "", " HAVING v > 1"]))
+    return f"SELECT {', '.join(items)} FROM demo{' WHERE ' * bool(where)}{where}{having}"
 
 
 @st.composite
@@ -186,9 +195,13 @@ def window_queries(draw: Draw) -> str:
     is_grouped = draw(st.booleans())
     keys = draw(st.sampled_from(["", "", "k", "k, g", "l"])) if is_grouped else ""
     if is_grouped:
-        items = ["count(*) AS n", *_items(draw, AGGREGATES, PLAIN, OF_WINDOWS, RANKINGS)]
+        items = ["count(*) AS n", *_items(draw, AGGREGATES, OF_GROUPS, PLAIN, OF_WINDOWS, RANKINGS)]
         items += draw(st.sampled_from([[], ["last_agg_hit_count() AS h"]]))
-        having = draw(st.sampled_from(["", "", "n > 1", "sum(v) > 2", "last_agg_hit_count() < 3"]))
+        having = draw(
+            st.sampled_from(
+                ["", "", "n > 1", "sum(v) > 2", "last_agg_hit_count() < 3", "lag(n) > 0"]
+            )
+        )
     else:
         items = _items(draw, PLAIN, ANALYTIC, OF_WINDOWS, RANKINGS, CHANGES)
         items += draw(st.sampled_from([["*"], ["i"], ["i", "unnest(l) AS u"]]))

@@ -14,7 +14,8 @@ from engine import Engine
 from engine.batch import Row
 from engine.run.rule import Rule
 from engine.testing import START, Feed, Message, Outcome, run_case
-from tests.laws.queries import arrivals, join_queries, queries
+from tests.laws.pipelines import Run, Setting
+from tests.laws.queries import arrivals, conditions, join_queries, queries, timed_windows
 
 STREAM = "CREATE STREAM {} () WITH (TIMESTAMP='ts')".replace("'", '"')
 TABLE = 'CREATE TABLE t () WITH (RETAIN_SIZE="3")'
@@ -82,7 +83,7 @@ def _rows_of_errors(outcome: Outcome) -> int:
     return sum("error" in row for row in outcome.rows)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(sql=st.one_of(queries, join_queries()), found=feeds, times=options, sends=st.booleans())
 def test_every_row_is_in_exactly_one_place(
     sql: str, found: dict[str, list[Message]], times: dict[str, Any], sends: bool
@@ -93,7 +94,32 @@ def test_every_row_is_in_exactly_one_place(
     assert balance.received == sent
     assert balance.pending == 0
     assert balance.errors == sum(outcome.errors.values())
+    late = 0 if times.get("late") == "emit" else rule.counts.get("late", 0)
+    assert rule.metrics.dropped["query", "late"] == late
     errors = _rows_of_errors(outcome)
     assert errors == (balance.errors if sends else 0)
     assert balance.delivered == len(outcome.rows) - errors
     assert min(dataclasses.astuple(balance)) >= 0, balance
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    window=timed_windows,
+    where=conditions,
+    kept=conditions,
+    select=st.sampled_from(["i", "count(*) AS n", "k, sum(v) AS total"]),
+    found=arrivals(wild=False),
+)
+def test_rows_that_fail_a_condition_are_filtered_and_all_others_windowed(
+    window: str, where: str, kept: str, select: str, found: list[tuple[int, Row]]
+) -> None:
+    messages = [Message(at, json.dumps(row).encode()) for at, row in found]
+    passing = Run(Setting(f"SELECT i FROM demo WHERE ({where}) AND ({kept})"))
+    passing.feed([(at, "demo", [row]) for at, row in found])
+    by = "k, " * select.startswith("k")
+    sql = f"SELECT {select} FROM demo WHERE {where} GROUP BY {by}{window} FILTER (WHERE {kept})"
+    outcome, rule, sent = accounted(sql, {"demo": messages}, {})
+    balance = rule.metrics.balance()
+    assert balance.windowed == len(passing.emissions)
+    assert balance.filtered == sent - balance.errors - balance.windowed
+    assert balance.surplus == balance.delivered == len(outcome.rows)

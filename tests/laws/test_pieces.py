@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import groupby, pairwise
 from operator import itemgetter
 
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from engine.batch import Row
@@ -79,8 +79,13 @@ def test_how_rows_are_cut_into_batches_does_not_show(case: Case, at: list[int]) 
     assert parts.counts == whole.counts
 
 
+UNTYPED = Setting("SELECT v + 1 AS x FROM demo GROUP BY COUNTWINDOW(2)")
+"""Compiled code that relies on ``v`` being a number would count true as 1."""
+
+
 @some
 @given(case=cases(), at=cuts, as_json=st.booleans())
+@example(case=(UNTYPED, [(1, "demo", {"v": True}), (2, "demo", {"v": 2})]), at=[], as_json=True)
 def test_a_restart_at_any_point_does_not_show(case: Case, at: list[int], as_json: bool) -> None:
     setting, rows = with_storable_keys(case)
     setting = replace(setting, as_json=as_json)

@@ -156,7 +156,11 @@ class Query:
     @property
     def sql_of_rows(self) -> str:
         added = "lag(v) AS lagged, window_start() AS ws, window_end() AS we"
-        return f"SELECT *, {added} FROM demo{self._where} GROUP BY {self.window}"
+        over = ""
+        is_whole = self.window.startswith("STATEWINDOW") and "OVER" not in self.window
+        if is_whole and self.keys:  # one window for each group
+            over = f" OVER (PARTITION BY {', '.join(self.keys)})"
+        return f"SELECT *, {added} FROM demo{self._where} GROUP BY {self.window}{over}"
 
     @property
     def _where(self) -> str:

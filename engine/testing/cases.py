@@ -1,4 +1,4 @@
-"""The test kit for rules: run a query over given messages in virtual time and see what comes out.
+"""Running a query over given messages in virtual time, to see what comes out.
 
 A day of events takes milliseconds, and the same messages give the same emissions every time::
 
