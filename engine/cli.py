@@ -58,7 +58,9 @@ def _is_rule_file(given: list[str]) -> bool:
     """Tell whether the command was left out."""
     known = {command.name for command in app.registered_commands}
     known |= {
-        group.typer_instance.info.name for group in app.registered_groups if group.typer_instance
+        group.name or group.typer_instance.info.name
+        for group in app.registered_groups
+        if group.typer_instance
     }
     first = next((word for word in given if not word.startswith("-")), None)
     return first is not None and first not in known

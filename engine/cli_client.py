@@ -1,13 +1,14 @@
 """The command line as a client: ``headrace server VERB …`` talks to a running server.
 
-Verbs and texts are those of the REST interface; ``show``, ``describe``, ``create``, ``drop`` and the
-verbs of rules take the same words as eKuiper's own command line.
+Verbs and texts are those of the REST interface; ``show``, ``describe``, ``create``, ``drop`` and
+the verbs of rules take the same words as eKuiper's own command line.
 """
 
 from __future__ import annotations
 
 import json
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -82,7 +83,7 @@ class Client:
 
         headers = {"Authorization": token} if token else {}
         self._errors = (httpx.HTTPError, httpx.InvalidURL)
-        self._client = httpx.Client(base_url=url, headers=headers, timeout=60)
+        self._connect = partial(httpx.Client, base_url=url, headers=headers, timeout=60)
         self._url = url
 
     def call(self, method: str, path: str, body: Any = None) -> str:
@@ -92,7 +93,8 @@ class Client:
             EngineError: the server isn't there, or refuses.
         """
         try:
-            answer = self._client.request(method, path, json=body)
+            with self._connect() as client:
+                answer = client.request(method, path, json=body)
         except self._errors as error:
             raise EngineError(
                 f"can't reach {self._url}: {error}", hint="is it running? see --server"

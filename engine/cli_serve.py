@@ -33,13 +33,17 @@ def serve(
 
     More settings stand in etc/server.yaml. Stopping drains the rules.
     """
-    _check_installed()
     import anyio
 
     from engine.cli import log_to_stderr
     from engine.duration import parse_duration
-    from engine.server.serve import serve as run
-    from engine.server.settings import load_settings
+
+    try:
+        from engine.server.serve import serve as run
+        from engine.server.settings import load_settings
+    except ImportError as error:
+        hint = "pip install 'headrace[server]'"
+        raise ConfigError(f"the server isn't installed: {error}", hint=hint) from None
 
     log_to_stderr(log_level)
     settings = _changed(load_settings(_root(root)), host, port)
@@ -115,13 +119,3 @@ def _changed(settings: ServerSettings, host: str, port: int | None) -> ServerSet
 
 def _root(root: Path | None) -> Path:
     return (root or Path.cwd()).resolve()
-
-
-def _check_installed() -> None:
-    try:
-        import litestar  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError:
-        raise ConfigError(
-            "the server isn't installed", hint="pip install 'headrace[server]'"
-        ) from None

@@ -45,7 +45,6 @@ from engine.run.shared import Report, SharedSource
 from engine.run.source import SourceRunner, StreamReader
 from engine.run.trial import Trial
 from engine.sql.ast import CreateStream, Select
-from engine.sql.plan import Plan
 from engine.state.errors import StoreFailed
 from engine.state.lock import FolderLock
 from engine.state.store import CheckpointStore
@@ -236,29 +235,10 @@ class Engine:
         Raises:
             SqlError: the query is wrong.
         """
-        from engine.explain import explain_code, explain_plan
+        from engine.explain import explain_code, explain_plan, plan_of
 
-        plan = self.plan(sql)
+        plan = plan_of(sql, self.catalog, self.functions)
         return explain_code(plan, self.functions) if code else explain_plan(plan)
-
-    def plan(self, sql: str) -> Plan:
-        """Return the plan of a query.
-
-        Raises:
-            SqlError: the query is wrong.
-        """
-        from engine.sql.analyse import analyse
-        from engine.sql.parse import parse_select
-        from engine.sql.source import SourceText
-
-        catalog = self.catalog
-        return analyse(
-            parse_select(sql),
-            SourceText(sql),
-            catalog.schemas(),
-            self.functions,
-            catalog.tables(),
-        )
 
     def define_stream(self, name: str, *, replace: bool = False, **properties: Any) -> Stream:
         """Define a stream by its properties, named as in a rule file.

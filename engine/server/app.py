@@ -19,7 +19,17 @@ from engine import __version__
 from engine.errors import EngineError
 from engine.server.audit import AuditLog
 from engine.server.guard import Guard
-from engine.server.http import batch, configs, live, plugins, rules, streams, system, transfer
+from engine.server.http import (
+    batch,
+    configs,
+    live,
+    plugins,
+    plugins_changing,
+    rules,
+    streams,
+    system,
+    transfer,
+)
 from engine.server.http.replies import AnyRequest
 from engine.server.problems import ENCODING, GENERAL, NOT_FOUND, UNDEFINED, problem_of
 from engine.server.service import Service
@@ -32,6 +42,7 @@ _ROUTES: list[Any] = [
     *rules.ROUTES,
     *configs.ROUTES,
     *plugins.ROUTES,
+    *plugins_changing.ROUTES,
     *transfer.ROUTES,
     *live.ROUTES,
     *batch.ROUTES,

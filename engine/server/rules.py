@@ -19,6 +19,7 @@ from engine.config.rules import rule_from
 from engine.config.version import check_version
 from engine.engine import Engine
 from engine.errors import EngineError
+from engine.explain import plan_of
 from engine.run.report import RuleReport, in_ekuiper
 from engine.server.definitions import Change, Condition, Definitions, Kind, anything
 from engine.server.problems import RULE, Problem, missing
@@ -181,7 +182,8 @@ class Rules:
         Raises:
             EngineError: there is no such rule, or it can't be planned any more.
         """
-        plan = self._engine.plan(self.definition(rule_id).sql)
+        sql = self.definition(rule_id).sql
+        plan = plan_of(sql, self._engine.catalog, self._engine.functions)
         declared = {
             name: column
             for scan in plan.scans

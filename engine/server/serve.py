@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -46,6 +47,9 @@ async def serve(root: Path | None, settings: ServerSettings, *, drain: float = 1
     with listening(settings) as listener:
         async with service(root, settings, drain=drain) as made, anyio.create_task_group() as tasks:
             tasks.start_soon(_watch_signals, made)
+            # rules come and go while most of what is there stays: look at it less often
+            gc.freeze()
+            gc.set_threshold(20_000, 20, 100)
             await answer_calls(made, listener)
             tasks.cancel_scope.cancel()
 

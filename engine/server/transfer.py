@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from engine.config.document import parse
+from engine.config.writing import to_yaml
 from engine.errors import EngineError
 from engine.registry import PluginKind
 from engine.server.configs import Configs, ConnectionDef
@@ -116,8 +117,6 @@ class Transfer:
 
     def export_yaml(self, *, secrets: bool = False) -> str:
         """Return everything as YAML, readable and to be edited."""
-        import yaml
-
         found = self.export(secrets=secrets)
         document: dict[str, Any] = {}
         for section, prefix in (
@@ -139,8 +138,7 @@ class Transfer:
             document["rules"] = {
                 rule_id: msgspec.json.decode(text) for rule_id, text in found["rules"].items()
             }
-        text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-        return text
+        return to_yaml(document)
 
     def _needed(self, ids: Iterable[str]) -> set[str]:
         return {

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import ssl
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +197,35 @@ async def test_a_named_private_host_can_be_fetched_from(start: Start) -> None:
 
 async def test_plugins_cannot_be_changed_by_anybody(server: Running) -> None:
     assert (await server.refused("POST", "/plugins/functions", {"name": "x"}))[0] == 403
+
+
+async def test_a_known_administrator_installs_a_plugin(start: Start) -> None:
+    source = (
+        "from engine.api import Function\n\n\nclass Twice(Function):\n"
+        '    """twice(value): two of it."""\n\n'
+        "    def exec(self, ctx, value):\n        return value * 2\n"
+    )
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("twice@v1.2.0.py", source)
+    async with start(authentication=True) as server:
+        token = await server.service.credentials.create("me", "admin")
+        server.client.headers["Authorization"] = token
+        await server.client.post(
+            "/config/uploads", files={"uploadFile": ("t.zip", packed.getvalue())}
+        )
+        body = {"name": "twice", "file": "file://t.zip"}
+        answer = await server.client.post("/plugins/functions", json=body)
+        assert (answer.status_code, answer.text) == (201, "function plugin twice is created")
+        assert (await server.json("GET", "/plugins/functions/twice"))["version"] == "1.2.0"
+        assert await server.json("GET", "/plugins/functions") == ["twice"]
+        await server.stream()
+        sql = "SELECT twice(n) AS t FROM demo"
+        await server.json("POST", "/rules/validate", rule("a", sql))
+        assert await server.json("DELETE", "/plugins/functions/twice") == (
+            "function plugin twice is deleted"
+        )
+        assert (await server.refused("GET", "/plugins/functions/twice"))[0] == 404
 
 
 async def test_no_traceback_reaches_a_client(server: Running) -> None:
