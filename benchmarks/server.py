@@ -125,7 +125,7 @@ async def measure_calls(rules: int) -> None:
 
 
 async def measure_disturbance(seconds: float) -> None:
-    """Measure how much less a rule does while a client asks for its status every second."""
+    """Measure whether rules fall behind their pace while a client asks for their status."""
     rates: dict[bool, list[float]] = {False: [], True: []}
     with tempfile.TemporaryDirectory() as root, served(root) as (_, url):
         async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
@@ -136,11 +136,13 @@ async def measure_disturbance(seconds: float) -> None:
     quiet, polled = (sorted(rates[key])[1] for key in (False, True))
     report("rows a second, nobody asking", quiet, "/s")
     report("rows a second, status asked every second", polled, "/s")
-    report("less", 100 * (1 - polled / quiet), "%", 5)
+    # the simulators pace this load, so that it says only that nothing falls behind; what a client
+    # costs a rule that is flooded is not measured here
+    report("less, of a paced load", 100 * (1 - polled / quiet), "%")
 
 
 async def busy(client: httpx.AsyncClient) -> None:
-    """Start a rule that feeds itself over a memory topic as fast as it can."""
+    """Start twenty rules with a row every millisecond each."""
     rows = [{"t": n} for n in range(1000)]
     section = {"data": rows, "interval": 1, "loop": True}
     await client.put("/metadata/sources/simulator/confKeys/fast", json=section)
