@@ -238,12 +238,9 @@ class Engine:
         Raises:
             SqlError: the query is wrong.
         """
-        from engine.explain import explain_code, explain_plan
-        from engine.sql.analyse import analyse
-        from engine.sql.parse import parse_select
-        from engine.sql.source import SourceText
+        from engine.explain import explain_code, explain_plan, plan_of
 
-        plan = analyse(parse_select(sql), SourceText(sql), self.catalog.schemas(), self.functions)
+        plan = plan_of(sql, self.catalog, self.functions)
         return explain_code(plan, self.functions) if code else explain_plan(plan)
 
     def define_stream(self, name: str, *, replace: bool = False, **properties: Any) -> Stream:
@@ -365,6 +362,16 @@ class Engine:
         definition = self._definition(rule)
         await self._open_tables()
         return await self.rules.update(definition, versions=versions)
+
+    def check(self, rule: RuleLike) -> RuleDef:
+        """Try a rule and return its definition: everything is made, nothing is opened or run.
+
+        Raises:
+            EngineError: the rule is wrong.
+        """
+        definition = self._definition(rule)
+        self._trial().build(definition)
+        return definition
 
     async def delete(self, rule_id: str) -> None:
         """Stop a rule and forget it, with its state.
@@ -521,6 +528,11 @@ class Engine:
     @property
     def _checkpoint_file(self) -> Path:
         return self.data_path / CHECKPOINTS
+
+    @property
+    def properties(self) -> Properties:
+        """The connections and sections that streams and actions may name."""
+        return self._properties
 
     @property
     def data_path(self) -> Path:

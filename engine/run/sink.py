@@ -204,7 +204,7 @@ class SinkRunner:
             self._lose(ticket, "sink error", error, messages.rows_of(range(size)))
         else:
             self.metrics.records_out += size
-        self.metrics.latency = perf_counter_ns() - started
+        self.metrics.took(perf_counter_ns() - started)
 
     def _lose(self, ticket: Claim, reason: str, error: Exception, places: Sequence[int]) -> None:
         message = error.message if isinstance(error, EngineError) else str(error)
