@@ -45,7 +45,13 @@ LAYERS = [
     ("engine.reload", "engine.engine", "engine.broker"),
     ("engine.testing", "engine.demo", "engine.command", "engine.reference", "engine.watch"),
     ("engine.server",),
-    ("engine.cli", "engine.cli_client", "engine.cli_plugin", "engine.cli_serve", "engine.cli_state"),
+    (
+        "engine.cli",
+        "engine.cli_client",
+        "engine.cli_plugin",
+        "engine.cli_serve",
+        "engine.cli_state",
+    ),
     ("engine", "engine.__main__"),
 ]
 
