@@ -23,6 +23,7 @@ from engine.run.messages import Claim, Composer, Messages
 from engine.run.messages import Outgoing as Outgoing
 from engine.run.metrics import OperatorMetrics
 from engine.run.properties import SinkOptions
+from engine.run.waiting import happens_within
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +88,9 @@ class SinkRunner:
                 await close_quietly(self._sink, self.name)
 
     async def _open_and_deliver(self, opened: Callable[[], None]) -> None:
-        if not await self._is_open_in_time():
+        try:
+            await self._persist(self._open, self._wait_to_open)
+        except FlowClosed:
             return
         opened()
         if self.options.is_batched:
@@ -95,19 +98,22 @@ class SinkRunner:
         else:
             await self._deliver_each()
 
-    async def _is_open_in_time(self) -> bool:
-        """Open the sink; return False if the rule ends before and there is nothing for it."""
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._give_up, tasks.cancel_scope, name=f"{self.name}.opening")
-            await self._persist(self._open)
-            tasks.cancel_scope.cancel()
-            return True
-        return False
+    async def _wait_to_open(self, seconds: float) -> None:
+        """Wait for the next attempt to open.
 
-    async def _give_up(self, opening: anyio.CancelScope) -> None:
-        await self.flow.closed.wait()
-        if self.flow.is_empty:
-            opening.cancel()
+        Raises:
+            FlowClosed: the rule has ended, and there is nothing for the sink.
+        """
+        closed = self.flow.closed
+        if not closed.is_set():
+            await happens_within(self._clock, closed, seconds)
+        elif not self.flow.is_empty:
+            await self._wait(seconds)
+        if closed.is_set() and self.flow.is_empty:
+            raise FlowClosed
+
+    async def _wait(self, seconds: float) -> None:
+        await self._clock.sleep_until(self._clock.now() + int(seconds * 1000))
 
     async def _open(self) -> None:
         sink = self._sink
@@ -157,7 +163,9 @@ class SinkRunner:
                 due = self._clock.now() + linger
             alarm.set(due)
 
-    async def _persist(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _persist(
+        self, work: Callable[[], Awaitable[None]], wait: Callable[[float], Awaitable[None]]
+    ) -> None:
         """Do something again, with growing delays, for as long as it finds nobody at the end."""
         backoff = Backoff()
         is_lost = False
@@ -167,7 +175,7 @@ class SinkRunner:
             except NotConnected as error:
                 is_lost = True
                 self._use.ctx.report_connection(False, error.message)
-                await self._clock.sleep_until(self._clock.now() + int(backoff.next() * 1000))
+                await wait(backoff.next())
                 continue
             finally:
                 self.metrics.last_invocation = self._clock.now()
@@ -194,7 +202,7 @@ class SinkRunner:
         size = len(messages.places)
         started = perf_counter_ns()
         try:
-            await self._persist(lambda: self._sink.collect(messages.batch))
+            await self._persist(lambda: self._sink.collect(messages.batch), self._wait)
         except Rejected as error:
             lost = range(size) if error.indexes is None else error.indexes
             self._lose(ticket, "rejected", error, messages.rows_of(lost))
