@@ -223,7 +223,7 @@ def print_memory(rows: int) -> None:
     asyncio.run(main())
     with open("/proc/self/status") as status:
         resident = next(line for line in status if line.startswith("VmRSS"))
-    print(resident.split()[1])  # noqa: T201
+    print(resident.split()[1])
 
 
 def join() -> Figures:
@@ -275,7 +275,7 @@ def main() -> int:
     found = {}
     for name in options.case or CASES:
         found[name] = CASES[name]()
-        print(f"{name:8} {json.dumps(found[name])}")  # noqa: T201
+        print(f"{name:8} {json.dumps(found[name])}")
     if options.json:
         with open(options.json, "w") as file:
             json.dump(found, file, indent=2)
