@@ -86,6 +86,7 @@ __all__ = (
     "Size",
     "Source",
     "Template",
+    "TextualSource",
     "Token",
     "Unstorable",
     "state_codec",
@@ -415,6 +416,15 @@ class PartitionedSource(Protocol):
 
     async def head(self) -> Mapping[str, Offset]:
         """Return, by partition, the offset that its next new message will have."""
+
+
+class TextualSource(Protocol):
+    """What a ``Source`` may have if the rows that it gives hold texts, as those of a CSV file do.
+
+    They are then read as the stream declares its columns.
+    """
+
+    gives_texts: bool
 
 
 class RewindableSource(Protocol):

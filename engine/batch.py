@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from engine.errors import RowError
+
 Row = dict[str, Any]
 
 
@@ -125,7 +127,8 @@ class Batch:
     it). ``acknowledge``, when given by a source, is called exactly once, after every rule that saw
     the batch is done with it; a source that gets no call must expect to deliver the batch again.
     ``identities``, when given, returns a number for each message by which the source will know it
-    when it is delivered again; see ``engine.api.RecognisingSource``.
+    when it is delivered again; see ``engine.api.RecognisingSource``. ``failures`` are the messages
+    that the source itself found malformed; they are counted as errors beside the others.
 
     For a sink ``meta`` holds the properties that the action computes for each message (an MQTT
     topic, say), and ``sizes``, where rows form lists that were emitted together, the length of each
@@ -134,6 +137,7 @@ class Batch:
 
     __slots__ = (
         "acknowledge",
+        "failures",
         "identities",
         "meta",
         "payloads",
@@ -152,6 +156,7 @@ class Batch:
         acknowledge: Callable[[], None] | None = None,
         identities: Callable[[], Sequence[int]] | None = None,
         sizes: Sequence[int] | None = None,
+        failures: Sequence[RowError] = (),
     ) -> None:
         if (rows is None) == (payloads is None):
             raise TypeError("a batch holds either rows or payloads")
@@ -162,6 +167,7 @@ class Batch:
         self.acknowledge = acknowledge
         self.identities = identities
         self.sizes = sizes
+        self.failures = failures
 
     def __len__(self) -> int:
         items: Sequence[object] | None = self.payloads if self.rows is None else self.rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -25,7 +25,7 @@ class TextualDecoder:
         """``rows_of`` reads one message; it raises ``ValueError`` if that is malformed."""
         self._rows_of = rows_of
         self._schema = schema
-        self._types = {field.name: field.type for field in schema.fields}
+        self._types = declared_types(schema)
 
     def decode(self, batch: Batch) -> tuple[Frame, list[Failure]]:
         rows: list[Row] = []
@@ -52,14 +52,28 @@ class TextualDecoder:
         return [self._declared(row) for row in rows] if self._schema else rows
 
     def _declared(self, row: Row) -> Row:
-        values = {name: self._typed(name, row[name]) for name in self._schema.names if name in row}
-        return self._schema.convert(values, self._schema.names)
+        return self._schema.convert(from_texts(self._types, row), self._schema.names)
 
-    def _typed(self, name: str, value: Any) -> Any:
-        try:
-            return _typed(self._types[name], value)
-        except ValueError as error:
-            raise RowError(f"column {name}: {error}") from None
+
+def declared_types(schema: Schema) -> dict[str, Type]:
+    """Return the types of the columns that a schema declares."""
+    return {field.name: field.type for field in schema.fields}
+
+
+def from_texts(types: Mapping[str, Type], row: Row) -> Row:
+    """Return the declared columns of a row of texts as what they stand for.
+
+    Raises:
+        RowError: a text doesn't stand for what its column declares.
+    """
+    values: Row = {}
+    for name, declared in types.items():
+        if name in row:
+            try:
+                values[name] = _typed(declared, row[name])
+            except ValueError as error:
+                raise RowError(f"column {name}: {error}") from None
+    return values
 
 
 def _typed(declared: Type, value: Any) -> Any:

@@ -157,7 +157,10 @@ class Builder:
         if restored.pipeline is not None:
             parts.pipeline.restore(restored.pipeline)
         for source in parts.inputs:
-            if source.label in restored.positions:
+            # without the rows that the state had of a table its source must give them again
+            is_forgotten = source.is_table and restored.pipeline is None
+            if source.label in restored.positions and not is_forgotten:
+                parts.positions[source.label] = restored.positions[source.label]
                 source.reader.begin_at(restored.positions[source.label])
             if options.qos > 1:
                 source.reader.recognise(restored.known.get(source.label, ()))

@@ -47,6 +47,8 @@ class RuleParts:
     """The state of the rule's plugins, where there are checkpoints."""
     covers: bool = False
     """Batches are done with when a checkpoint has them, not when the sinks have the results."""
+    positions: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By input, where its source goes on; it may give nothing before the next checkpoint."""
     streams: frozenset[str] = frozenset()
     """The names of all streams and tables that are read or looked up in."""
     metrics: OperatorMetrics = field(default_factory=OperatorMetrics)
@@ -228,6 +230,7 @@ class Rule:
         """Run all parts; return what ended the rule, None for a regular end."""
         assert self.parts is not None
         self._flow = self._new_flow()
+        self._positions = self.parts.positions.copy()
         try:
             with anyio.CancelScope() as self._scope:
                 async with anyio.create_task_group() as tasks:

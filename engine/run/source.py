@@ -131,7 +131,9 @@ class SourceRunner:
         self._use = Use(config, ctx)
         self._clock = clock
         self._subscribers: list[Subscriber] = []
-        self._rows_decoder = RowsDecoder(stream.schema)
+        with self._used():
+            of_texts = bool(getattr(source, "gives_texts", False))
+        self._rows_decoder = RowsDecoder(stream.schema, of_texts=of_texts)
         self._decoder: Decoder = self._rows_decoder
         self._is_lost = False
         self._position: Mapping[str, Any] | None = None
@@ -234,6 +236,8 @@ class SourceRunner:
         decode = self._decoder if batch.rows is None else self._rows_decoder
         started = perf_counter_ns()
         frame, failures = decode.decode(batch)
+        if batch.failures:
+            failures = [*failures, *enumerate(batch.failures, len(batch))]
         self._count(batch, frame, failures, now, perf_counter_ns() - started)
         position = None
         if self._ask_position is not None:
@@ -248,7 +252,7 @@ class SourceRunner:
     def _count(
         self, batch: Batch, frame: Frame, failures: list[Failure], now: int, latency: int
     ) -> None:
-        messages = len(batch)
+        messages = len(batch) + len(batch.failures)
         metrics, decoding = self.metrics, self.decoding
         metrics.records_in += messages
         metrics.processed += messages
