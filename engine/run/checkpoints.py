@@ -157,12 +157,14 @@ class Checkpoints:
         """Begin a checkpoint; the rule goes on while it is being completed."""
         epoch, self._epoch = self._epoch, Epoch()
         epoch.end()
-        for name, identities in epoch.identities.items():
-            # acknowledgements of earlier checkpoints may not have reached the other side
-            known = (self._known or {}).setdefault(name, [])
-            known += identities
-            del known[: -max(_KNOWN, len(identities))]
-        snapshot = replace(snapshot, known={n: list(ids) for n, ids in (self._known or {}).items()})
+        if self._known is not None:
+            for name, identities in epoch.identities.items():
+                # acknowledgements of earlier checkpoints may not have reached the other side
+                known = self._known.setdefault(name, [])
+                known += identities
+                del known[: -max(_KNOWN, len(identities))]
+            known_now = {name: list(ids) for name, ids in self._known.items()}
+            snapshot = replace(snapshot, known=known_now)
         self._last = snapshot.at
         self._is_busy = True
         self._done = anyio.Event()
