@@ -19,8 +19,8 @@ Names are case-insensitive. A null argument gives null unless the text says othe
 the wrong kind is an error of its row. Arguments in brackets may be left out. *number* is any
 number, *bigint* a whole one, *any* takes everything.
 
-Queries can't use aggregate, analytic and incremental functions yet; the analyser says so.
-Aggregate functions work on the rows of a group; *for x = …* in an example gives x in each of them.
+Aggregates take `FILTER (WHERE …)`, analytic functions `OVER (PARTITION BY … WHEN …)`; the chapters of
+[sql.md](sql.md) on groups and analytic functions say more. Aggregate functions work on the rows of a group; *for x = …* in an example gives x in each of them.
 Analytic and incremental functions look back at earlier rows; their examples give the value for each
 row.
 """
