@@ -60,6 +60,7 @@ __all__ = (
     "AnyConfig",
     "Batch",
     "BatchFunction",
+    "ChainedPlugin",
     "ColumnMetadata",
     "Config",
     "ConfigError",
@@ -425,6 +426,16 @@ class TextualSource(Protocol):
     """
 
     gives_texts: bool
+
+
+class ChainedPlugin(Protocol):
+    """What a ``Source`` or ``Sink`` may have that passes rows on inside the engine, by topic.
+
+    A rule is refused whose results would come back to it by topics. Those of a source are filters,
+    those of a sink may hold ``{{…}}``.
+    """
+
+    topics: Sequence[str]
 
 
 class RewindableSource(Protocol):

@@ -32,6 +32,7 @@ from engine.registry import PluginRegistry
 from engine.reload import Changes, Reloader
 from engine.run.book import RuleBook
 from engine.run.build import Builder
+from engine.run.chains import Chains
 from engine.run.functions import EngineFunctions
 from engine.run.life import Home
 from engine.run.logs import RuleLogs
@@ -91,6 +92,7 @@ class Engine:
         self.rules = RuleBook(self._home)
         self._properties = Properties(self.root)
         self._shared: dict[str, SharedSource] = {}
+        self._chains = Chains()
         self._queries = itertools.count(1)
         self._host: asyncio.Task[None] | None = None
         self._ready = anyio.Event()
@@ -455,6 +457,7 @@ class Engine:
             logs=self._logs,
             drain=self.drain,
             checkpoints=self._checkpoint_file,
+            chains=self._chains,
             trial=lambda definition: self._trial().build(definition),
         )
 

@@ -18,9 +18,10 @@ from engine.clock import Clock
 from engine.config.rule import RuleDef
 from engine.errors import ConfigError, EngineError
 from engine.run.build import Builder
+from engine.run.chains import Chains
 from engine.run.logs import RuleLogs, check_log_file
 from engine.run.patrol import Patrol
-from engine.run.rule import ResultLimit, Rule
+from engine.run.rule import ResultLimit, Rule, RuleParts
 from engine.run.schedule import run_length, schedule_of
 from engine.run.signals import Signals
 from engine.run.status import RuleState
@@ -42,6 +43,7 @@ class Home:
     """Seconds that a stopping rule has to deliver what it holds."""
     checkpoints: Path
     """The file with the checkpoints of all rules, if there are any."""
+    chains: Chains
     trial: Callable[[RuleDef], object]
     """Raises what is wrong with a definition."""
 
@@ -206,8 +208,12 @@ class RuleLife:
 
     def make(self, definition: RuleDef) -> Rule:
         """Return a rule for ``adopt``."""
-        build, sinks = self.home.builder.build, self._extra_sinks
-        return Rule(definition, self.home.clock, lambda rule: build(rule, sinks), self._limit)
+        return Rule(definition, self.home.clock, self._build, self._limit)
+
+    def _build(self, rule: Rule) -> RuleParts:
+        parts = self.home.builder.build(rule, self._extra_sinks)
+        self.home.chains.enter(rule, parts)
+        return parts
 
     def adopt(self, rule: Rule) -> None:
         """Put another rule in the place of the one that is stopped."""

@@ -86,6 +86,10 @@ class SharedSource:
     def window(self) -> int | None:
         return self.runner.window
 
+    @property
+    def topics(self) -> Sequence[str]:
+        return self.runner.topics
+
     def recognise(self, identities: Sequence[int]) -> None:
         """What one of several rules has taken, others may not have."""
 

@@ -76,6 +76,15 @@ class SinkRunner:
         """Whether messages can go out as they came in, without being rows in between."""
         return self._composer.forwards_payloads
 
+    @property
+    def topics(self) -> Sequence[str]:
+        """The topics inside the engine that it publishes to; they may hold ``{{…}}``."""
+        token = CURRENT_USE.set(self._use)
+        try:
+            return tuple(getattr(self._sink, "topics", ()))
+        finally:
+            CURRENT_USE.reset(token)
+
     # -- life ----------------------------------------------------------------------------------
 
     async def run(self, opened: Callable[[], None]) -> None:

@@ -95,6 +95,10 @@ class StreamReader(Protocol):
     def window(self) -> int | None:
         """How many messages may be unacknowledged before no more come; None: any number."""
 
+    @property
+    def topics(self) -> Sequence[str]:
+        """The filters of topics inside the engine that it reads."""
+
     def begin_at(self, position: Mapping[str, Any]) -> None:
         """Begin where a batch that this source gave before has ended, if it can."""
 
@@ -153,6 +157,12 @@ class SourceRunner:
         with self._used():
             found: int | None = getattr(self._source, "window", None)
         return found
+
+    @property
+    def topics(self) -> Sequence[str]:
+        """The filters of topics inside the engine that it reads."""
+        with self._used():
+            return tuple(getattr(self._source, "topics", ()))
 
     def recognise(self, identities: Sequence[int]) -> None:
         """Pass over messages that have been taken before, if the source can tell."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -47,6 +48,10 @@ class Memory(Sink[MemorySinkConfig]):
             raise ConfigError(f"{str(self.config.topic)!r} is no topic to publish to: {flaw}")
         if self.config.rowkind_field and not self.config.key_field:
             raise ConfigError("rowkindField needs a keyField", hint="name the field with the key")
+
+    @property
+    def topics(self) -> Sequence[str]:
+        return (str(self.config.topic),)
 
     async def open(self) -> None:
         self._exits = AsyncExitStack()

@@ -46,6 +46,10 @@ class Memory(Source[MemorySourceConfig], LookupSource[MemorySourceConfig]):
             hint = 'name the column that tells the rows apart: KEY="id"'
             raise ConfigError("a lookup table in memory needs a KEY", hint=hint)
 
+    @property
+    def topics(self) -> Sequence[str]:
+        return (self.config.datasource,)
+
     async def open(self) -> None:
         if self.config.kind == "lookup":
             self._exits = AsyncExitStack()
