@@ -82,9 +82,27 @@ class PluginError(EngineError):
 class RowError(EngineError):
     """A value of one row doesn't fit what the query does with it; that row fails, no other."""
 
+    row: object = None
+    """The row, where the query knows it, in the form in which it reads rows."""
+
 
 class NotConnected(EngineError):
-    """The other side is gone or not there yet; the engine tries again with back-off."""
+    """The other side is gone or not there yet; the engine tries again with back-off.
+
+    ``indexes`` are the messages of the batch that a sink was given and that it has still to get,
+    None for all of it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        at: Position | None = None,
+        hint: str = "",
+        indexes: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(message, at=at, hint=hint)
+        self.indexes = indexes
 
 
 class Rejected(EngineError):

@@ -90,6 +90,8 @@ class RuleOptions(
     send_meta_to_sink: bool = False
     send_nil_field: bool = False
     send_error: bool = False
+    dead_letter: dict[str, dict[str, Any] | None] = {}
+    """One sink and its properties, for what is given up; empty: it is only counted."""
     qos: Annotated[int, msgspec.Meta(ge=0, le=2)] = 0
     checkpoint_interval: Duration = Duration(300)
     enable_save_state_before_stop: bool = False

@@ -19,8 +19,12 @@ from engine.lookup.link import LookupLink
 from engine.lookup.options import LookupOptions
 from engine.registry import Plugin, PluginKind, PluginRegistry
 from engine.run.checkpoints import Checkpoints, restore
+from engine.run.caches import Cache, cache_folder, remove_caches, warn_of_orphans
 from engine.run.context import PluginContext
+from engine.run.dead_letters import NAME as DEAD_LETTER
+from engine.run.dead_letters import DeadLetters, dead_letter_action
 from engine.run.functions import EngineFunctions
+from engine.run.metrics import RuleMetrics
 from engine.run.properties import Properties, SinkOptions
 from engine.run.resources import ResourcePool
 from engine.run.rule import Rule, RuleInput, RuleParts
@@ -81,8 +85,9 @@ class Builder:
         self._states: dict[str, RuleState] = {}
 
     def forget_state(self, rule_id: str, *, is_durable: bool) -> None:
-        """Drop what a deleted rule remembers, ``is_durable`` also in its checkpoints."""
+        """Drop what a deleted rule remembers and keeps, ``is_durable`` also in its checkpoints."""
         self._states.pop(rule_id, None)
+        remove_caches(self._root, rule_id)
         if is_durable:
             self._checkpoints().delete(rule_id)
 
@@ -136,9 +141,10 @@ class Builder:
         _warn_of_idle_options(definition)
         plan = self.plan(definition)
         inputs = [self._input(rule, scan) for scan in plan.scans if scan.role != "lookup"]
-        sinks = [self._sink(rule, action) for action in definition.actions]
+        letters = self._letters(rule, len(definition.actions) + 1)
+        sinks = [self._sink(rule, action, letters) for action in definition.actions]
         sinks += [self._extra_sink(rule, sink, index) for index, sink in enumerate(extra_sinks)]
-        parts = RuleParts(self._pipeline(rule, plan, inputs, sinks), inputs, sinks)
+        parts = RuleParts(self._pipeline(rule, plan, inputs, sinks), inputs, sinks, letters)
         parts.streams = frozenset(scan.stream for scan in plan.scans)
         if definition.options.qos and not definition.temp:
             self._resume(rule, plan, parts)
@@ -294,7 +300,16 @@ class Builder:
             _bind_use(plugin, instance, config, ctx)
         return SourceRunner(stream, instance, config, ctx, self._clock)
 
-    def _sink(self, rule: Rule, action: ActionDef) -> SinkRunner:
+    def _letters(self, rule: Rule, writers: int) -> DeadLetters | None:
+        """Return where a rule's dead letters go; ``writers`` is how many write them."""
+        action = dead_letter_action(rule.definition)
+        if action is None:
+            return None
+        return DeadLetters(rule.id, self._sink(rule, action), self._clock, writers)
+
+    def _sink(
+        self, rule: Rule, action: ActionDef, letters: DeadLetters | None = None
+    ) -> SinkRunner:
         with _placing(action.at):
             plugin = self._plugins.get(PluginKind.SINK, action.type)
         config, options = self._properties.for_sink(action, plugin)
@@ -303,7 +318,18 @@ class Builder:
         ctx = self._context(rule.id, op_id, 0, rule.status.connection, plugin)
         with _blaming(f"sink {action.type}", action.at):
             _bind_use(plugin, instance, config, ctx)
-            return SinkRunner(op_id, instance, config, options, ctx, self._clock)
+            cache = None
+            if options.enable_cache:
+                is_account = action.name != DEAD_LETTER  # letters are no rows of the rule
+                cache = Cache(
+                    cache_folder(self._root, rule.id, action.name),
+                    options,
+                    rule.metrics if is_account else RuleMetrics(),
+                    is_durable=rule.definition.options.qos > 0,
+                )
+            return SinkRunner(
+                op_id, instance, config, options, ctx, self._clock, cache=cache, letters=letters
+            )
 
     def _extra_sink(self, rule: Rule, sink: Sink[Any], index: int) -> SinkRunner:
         op_id = f"sink[results_{index}]"

@@ -33,7 +33,7 @@ class Topics:
         streams = [source.reader for source in parts.inputs if not source.is_table]
         return cls(
             tuple(topic for reader in streams for topic in reader.topics),
-            tuple(topic for sink in parts.sinks for topic in sink.topics),
+            tuple(topic for sink in parts.all_sinks for topic in sink.topics),
         )
 
     def feeding(self, other: Topics) -> str:

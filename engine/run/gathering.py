@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -86,14 +86,28 @@ class _JointTicket:
 
     def lose(self, place: str, reason: str, message: str, indexes: Iterable[int]) -> None:
         """Note lost rows with the results that each is of."""
-        lost: dict[int, list[int]] = {}
+        for number, own in self._by_share(indexes).items():
+            self._shares[number].outgoing.ticket.lose(place, reason, message, own)
+
+    def keep(self, indexes: Sequence[int]) -> Sequence[int]:
+        """Note rows that the sink keeps with the results that each is of."""
+        kept = self._by_share(indexes)
+        return [n for number, own in kept.items() for n in self._keep(number, own)]
+
+    def _keep(self, number: int, own: list[int]) -> Sequence[int]:
+        is_run = own[-1] - own[0] == len(own) - 1 and own == sorted(own)
+        rows: Sequence[int] = range(own[0], own[-1] + 1) if is_run else own
+        return self._shares[number].outgoing.ticket.keep(rows)
+
+    def _by_share(self, indexes: Iterable[int]) -> dict[int, list[int]]:
+        """Return, by the number of the share, the places of rows among the results it is of."""
+        found: dict[int, list[int]] = {}
         for index in indexes:
             number = bisect_right(self._ends, index)
             share = self._shares[number]
             before = self._ends[number] - (share.stop - share.start)
-            lost.setdefault(number, []).append(index - before + share.start)
-        for number, own in lost.items():
-            self._shares[number].outgoing.ticket.lose(place, reason, message, own)
+            found.setdefault(number, []).append(index - before + share.start)
+        return found
 
     def confirm(self) -> None:
         """Confirm the results that are out completely."""

@@ -5,14 +5,17 @@ rows → template → selection → (merge of a batch) → encode → compress �
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from typing import Any, Protocol
 
 import msgspec
 
-from engine.batch import Batch, ColumnMetadata, Row
+from engine.batch import Batch, ColumnMetadata, PickedMetadata, Row
 from engine.clock import Clock
 from engine.codec import UNWRITABLE, Encoder, JsonEncoder, encoder
 from engine.errors import RowError
@@ -29,6 +32,9 @@ class Claim(Protocol):
 
     def lose(self, place: str, reason: str, message: str, indexes: Iterable[int]) -> None:
         """Note rows that the sink will never take."""
+
+    def keep(self, indexes: Sequence[int]) -> Sequence[int]:
+        """Note rows that the sink has in its cache; return their numbers in the custody."""
 
     def confirm(self) -> None:
         """The sink is done with all of them."""
@@ -51,6 +57,11 @@ class Outgoing:
         items: Sequence[object] = (self.payloads if self.rows is None else self.rows) or ()
         return len(items)
 
+    def marked(self, field: str) -> Outgoing:
+        """Return the same results with a field that is true in each row."""
+        rows = [{**row, field: True} for row in self.decoded()]
+        return Outgoing(rows, None, self.ticket, self.sizes)
+
     def decoded(self) -> list[Row]:
         """Return the results as rows."""
         if self.rows is None:
@@ -68,6 +79,28 @@ class Messages:
     def rows_of(self, indexes: Iterable[int]) -> list[int]:
         """Return the places of the rows of some messages."""
         return [place for index in indexes for place in self.places[index]]
+
+    def picked(self, indexes: Sequence[int]) -> Messages:
+        """Return some of them; of rows that form lists, lists of those that are left."""
+        if len(indexes) == len(self.places):
+            return self
+        batch = self.batch
+        sizes: list[int] | None = None
+        if batch.sizes is not None:
+            ends = list(accumulate(batch.sizes))
+            counts = Counter(bisect_right(ends, index) for index in indexes)
+            sizes = [counts[number] for number in sorted(counts)]
+        return Messages(
+            Batch(
+                None if batch.rows is None else [batch.rows[index] for index in indexes],
+                payloads=None
+                if batch.payloads is None
+                else [batch.payloads[index] for index in indexes],
+                meta=PickedMetadata(batch.meta, indexes),
+                sizes=sizes,
+            ),
+            [self.places[index] for index in indexes],
+        )
 
 
 class Composer:
@@ -121,7 +154,7 @@ class Composer:
         is_plain = self._is_plain and not self._dynamic
         if is_plain and self._encoder is None:
             sizes = outgoing.sizes if self._merges or not self._single else None
-            return Messages(Batch(rows, sizes=sizes), _Singles(len(rows)))
+            return Messages(Batch(rows, sizes=sizes), Singles(len(rows)))
         draft = self._drafted(rows, outgoing.sizes)
         if not is_plain:
             draft = self._changed(draft, partial(self._lose, outgoing.ticket))
@@ -153,7 +186,7 @@ class Composer:
             sizes = [len(payloads)]
         elif self._single:
             sizes = None
-        places: Sequence[Sequence[int]] = _Singles(len(payloads))
+        places: Sequence[Sequence[int]] = Singles(len(payloads))
         if sizes is not None:
             places = _ranges(sizes)
             payloads = [b"[" + b",".join(payloads[p.start : p.stop]) + b"]" for p in places]
@@ -166,9 +199,9 @@ class Composer:
     def _drafted(self, rows: list[Row], sizes: list[int] | None) -> _Draft:
         """Return each row, or each list of rows that were emitted together, as a message."""
         if self._single:
-            return _Draft(rows, _Singles(len(rows)), {})
+            return _Draft(rows, Singles(len(rows)), {})
         if sizes is None:
-            return _Draft([[row] for row in rows], _Singles(len(rows)), {})
+            return _Draft([[row] for row in rows], Singles(len(rows)), {})
         ranges = _ranges(sizes)
         return _Draft([rows[place.start : place.stop] for place in ranges], ranges, {})
 
@@ -312,7 +345,7 @@ def _as_rows(draft: _Draft, *, is_list: bool) -> Messages:
     return Messages(batch, for_each_row(draft.places))
 
 
-class _Singles(Sequence[Sequence[int]]):
+class Singles(Sequence[Sequence[int]]):
     """Places of messages that hold one row each, all rows in order."""
 
     def __init__(self, size: int) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from engine.run.custody import Custody
 
 LATENCY_BUCKETS = 21
 """10 µs, and each the double of the one before, up to 5.2 s; the last: what takes longer."""
@@ -48,7 +51,7 @@ class RuleMetrics:
     """Counts of the rows of one rule.
 
     ``errors`` and ``dropped`` are by (place, reason). ``queued`` rows wait for the query,
-    ``unconfirmed`` ones for the sinks.
+    ``unconfirmed`` ones for the sinks; ``custody`` has those that sinks keep in their caches.
     """
 
     received: int = 0
@@ -56,6 +59,11 @@ class RuleMetrics:
     """Results that no row stands for alone: what ``unnest`` and windows add to the account."""
     windowed: int = 0
     """Rows that went into windows."""
+    recovered: int = 0
+    """Rows that an earlier run has left in the caches of sinks."""
+    cached: int = 0
+    """Rows that were left there for the next run."""
+    custody: Custody = field(default_factory=Custody)
     delivered: int = 0
     filtered: int = 0
     queued: int = 0
@@ -81,9 +89,47 @@ class RuleMetrics:
         if rows:
             self.dropped[place, reason] += rows
 
+    # Rows in custody, by their numbers there.
+
+    def keep(self, rows: int) -> int:
+        """Take the rows of a ticket into custody, and return the number of the first."""
+        self.unconfirmed -= rows
+        return self.custody.enter(rows)
+
+    def recover(self, rows: int) -> range:
+        """Take rows that an earlier run has left with a sink, which alone holds them."""
+        self.recovered += rows
+        first = self.custody.enter(rows)
+        numbers = range(first, first + rows)
+        self.custody.hold(numbers)
+        self.custody.release_ticket(numbers)
+        return numbers
+
+    def confirm(self, numbers: Sequence[int]) -> None:
+        """Let the ticket of rows be done with them."""
+        self.delivered += self.custody.release_ticket(numbers)
+
+    def deliver(self, numbers: Sequence[int]) -> None:
+        """Note that a sink which kept rows has delivered them."""
+        self.delivered += self.custody.release(numbers)
+
+    def lose(self, numbers: Sequence[int], place: str, reason: str) -> None:
+        """Note that a sink which kept rows has lost them."""
+        self.drop(place, reason, self.custody.lose(numbers))
+
+    def leave(self, numbers: Sequence[int]) -> None:
+        """Note that a sink keeps rows for the next run."""
+        self.cached += self.custody.release(numbers)
+
+    def give_up(self, reason: str) -> None:
+        """Count the rows that an ended run has left behind as dropped."""
+        self.drop("rule", reason, self.pending)
+        self.queued = self.unconfirmed = 0
+        self.custody.clear()
+
     @property
     def pending(self) -> int:
-        return self.queued + self.unconfirmed
+        return self.queued + self.unconfirmed + self.custody.rows
 
     def balance(self) -> Balance:
         """Return the account of all rows that came in."""
@@ -91,6 +137,8 @@ class RuleMetrics:
             received=self.received,
             surplus=self.surplus,
             windowed=self.windowed,
+            recovered=self.recovered,
+            cached=self.cached,
             delivered=self.delivered,
             filtered=self.filtered,
             dropped=self.dropped.total(),
@@ -101,11 +149,18 @@ class RuleMetrics:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """in (+ made) = out (+ windowed) + filtered + dropped + errors + pending, in rows."""
+    """in (+ made) (+ recovered) = out (+ windowed) + filtered + dropped + errors + pending
+    (+ cached), in rows.
+
+    Recovered rows are those that an earlier run has left in the caches of sinks, cached ones those
+    that this one has left there.
+    """
 
     received: int
     surplus: int
     windowed: int
+    recovered: int
+    cached: int
     delivered: int
     filtered: int
     dropped: int
@@ -115,9 +170,10 @@ class Balance:
     @property
     def holds(self) -> bool:
         """Whether every row is accounted for."""
-        return self.received + self.surplus == (
+        return self.received + self.surplus + self.recovered == (
             self.delivered
             + self.windowed
+            + self.cached
             + self.filtered
             + self.dropped
             + self.errors
@@ -126,9 +182,11 @@ class Balance:
 
     def __str__(self) -> str:
         surplus = f" + made {self.surplus}" if self.surplus else ""
+        recovered = f" + recovered {self.recovered}" if self.recovered else ""
         windowed = f"windowed {self.windowed} + " if self.windowed else ""
         inside = f"{windowed}filtered {self.filtered}"
+        cached = f" + cached {self.cached}" if self.cached else ""
         return (
-            f"in {self.received}{surplus} = out {self.delivered} + {inside} + "
-            f"dropped {self.dropped} + errors {self.errors} + pending {self.pending}"
+            f"in {self.received}{surplus}{recovered} = out {self.delivered} + {inside} + "
+            f"dropped {self.dropped} + errors {self.errors} + pending {self.pending}{cached}"
         )

@@ -137,8 +137,8 @@ def operators_of(parts: RuleParts, waiting: int = 0) -> Operators:
         )
     query = Operator("op", f"{number + 1}_project", parts.metrics, waiting)
     sinks = [
-        Operator("sink", _inner(sink.name), sink.metrics, sink.flow.rows, sink.name)
-        for sink in parts.sinks
+        Operator("sink", _inner(sink.name), sink.metrics, sink.waiting, sink.name)
+        for sink in parts.all_sinks
     ]
     return Operators(sources, query, sinks)
 

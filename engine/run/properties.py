@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from engine.api import AnyConfig, Config
+from engine.api import AnyConfig, Config, Template
 from engine.catalog import Stream
 from engine.config.convert import config_from
 from engine.config.document import read
@@ -27,13 +27,18 @@ from engine.lookup.options import LookupOptions, lookup_options
 from engine.registry import Plugin, PluginKind
 from engine.run.dynamic import templates_of
 from engine.run.sealing import CompressionMethod, CompressionProps, EncryptionProps
-from engine.template import TemplateError, compile_template
+from engine.state.options import CacheOptions
+from engine.template import TemplateError, compile_template, is_template
 
 
 class SinkOptions(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"
+    CacheOptions, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"
 ):
-    """What every sink understands (runtime specification, section 6.1)."""
+    """What every sink understands (runtime specification, sections 6.1 and 6.5).
+
+    Without a cache ``resend_interval`` is the pause between two attempts as well; 0 then means
+    pauses that grow.
+    """
 
     send_single: bool = False
     """False: a message holds the list of all rows emitted together; True: one row each."""
@@ -67,8 +72,30 @@ class SinkOptions(
         """Whether rows are gathered to be sent together."""
         return self.batch_size > 0 or self.linger_interval > 0
 
+    def redirects(self, config: Config) -> dict[str, str]:
+        """Return the property of the sink that ``resendDestination`` stands for, with its value.
+
+        Raises:
+            ConfigError: this sink has no such property.
+        """
+        if not self.resend_destination:
+            return {}
+        fields = zip(config.__struct_fields__, config.__struct_encode_fields__, strict=True)
+        for name, key in fields:
+            if key in _DESTINATIONS and isinstance(getattr(config, name), Template):
+                return {key: self.resend_destination}
+        raise ConfigError(
+            "resendDestination: this sink has one place only to send to",
+            hint=f"it is for sinks with a property {' or '.join(_DESTINATIONS)}",
+        )
+
     def check(self) -> None:
         """Raise ``ConfigError`` for options that don't go together."""
+        if self.resend_priority and not self.resend_alter_queue:
+            raise ConfigError(
+                "resendPriority is for resending beside new results",
+                hint="add resendAlterQueue: true, or leave it out: all go in their order",
+            )
         if self.fields and self.exclude_fields:
             raise ConfigError("give fields or excludeFields, not both")
         is_text = self.format.lower() in ("json", "delimited")
@@ -84,18 +111,8 @@ class SinkOptions(
             )
 
 
-_LATER = frozenset(
-    {
-        "cleanCacheAtStop",
-        "enableCache",
-        "maxDiskCache",
-        "memoryCacheThreshold",
-        "resendAlterQueue",
-        "resendDestination",
-        "resendInterval",
-        "schemaId",
-    }
-)
+_DESTINATIONS = ("topic", "path", "url")
+_LATER = frozenset({"schemaId"})
 """Common sink properties of the reference that this version refuses rather than ignores."""
 _OFF: tuple[Any, ...] = (None, False, 0, "", {}, "0")
 
@@ -265,6 +282,8 @@ def _check_templates(config: Config, options: SinkOptions, where: str, places: P
     templates = [(path, str(text)) for path, text in templates_of(config)]
     if options.data_template:
         templates.append((("dataTemplate",), options.data_template))
+    if is_template(options.resend_destination):
+        templates.append((("resendDestination",), options.resend_destination))
     for path, text in templates:
         try:
             compile_template(text)

@@ -30,6 +30,8 @@ class BalanceReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     received: int
     surplus: int
     windowed: int
+    recovered: int
+    cached: int
     delivered: int
     filtered: int
     dropped: int

@@ -16,6 +16,7 @@ from engine.config.rule import RuleDef
 from engine.errors import EngineError
 from engine.run.alarm import Alarm
 from engine.run.checkpoints import Checkpoints, Snapshot
+from engine.run.dead_letters import DeadLetters
 from engine.run.flow import Flow, FlowClosed, Overflow
 from engine.run.guard import guarded
 from engine.run.metrics import OperatorMetrics, RuleMetrics
@@ -41,6 +42,8 @@ class RuleParts:
     pipeline: Pipeline
     inputs: list[RuleInput]
     sinks: list[SinkRunner]
+    letters: DeadLetters | None = None
+    """Where what is given up goes; None: it is only counted."""
     checkpoints: Checkpoints | None = None
     """None: nothing is remembered over a restart."""
     plugins: PluginState | None = None
@@ -53,6 +56,12 @@ class RuleParts:
     """The names of all streams and tables that are read or looked up in."""
     metrics: OperatorMetrics = field(default_factory=OperatorMetrics)
     """Of the query."""
+
+
+    @property
+    def all_sinks(self) -> list[SinkRunner]:
+        """The sinks with that of the dead letters."""
+        return self.sinks if self.letters is None else [*self.sinks, self.letters.sink]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +169,7 @@ class Rule:
             EngineError: the rule can't run as it is defined.
         """
         self.parts = self._build(self)
-        self._give_up_pending("stopped before")
+        self.metrics.give_up("stopped before")
         self.status.starting()
         self.finished = anyio.Event()
         self._stopping = anyio.Event()
@@ -180,7 +189,7 @@ class Rule:
                     logger.error("rule=%s failed: %s", self.id, message)
                     self.status.become(RuleState.FAILED, message)
                     return
-                self._give_up_pending("restart")
+                self.metrics.give_up("restart")
                 logger.warning("rule=%s restarts in %.1f s: %s", self.id, delay, message)
                 self.status.become(RuleState.BACKING_OFF, message)
                 if await happens_within(self._clock, self._stopping_event(), delay):
@@ -249,6 +258,9 @@ class Rule:
         self._open_streams = {source.label for source in parts.inputs if not source.is_table}
         for sink in parts.sinks:
             tasks.start_soon(sink.run, self._opened, name=f"rule[{self.id}].{sink.name}")
+        if parts.letters is not None:
+            name = f"rule[{self.id}].{parts.letters.sink.name}"
+            tasks.start_soon(parts.letters.run, name=name)
         async with anyio.create_task_group() as timers:
             self._alarm = Alarm(self._clock, self._ring)
             timers.start_soon(self._alarm.run, name=f"rule[{self.id}].alarm")
@@ -307,6 +319,7 @@ class Rule:
                 item = await self._flow.get()
                 if isinstance(item, Tick):
                     result = await pipeline.tick(item.at)
+                    self._write_letters(parts, result)
                     await self._deliver(parts, self._counted(result), None)
                 else:
                     await self._process(parts, item)
@@ -324,6 +337,8 @@ class Rule:
             timers.cancel()
             for sink in parts.sinks:
                 sink.flow.close()
+            if parts.letters is not None:
+                parts.letters.done()
 
     def _set_alarm(self, parts: RuleParts) -> None:
         """Be woken when the pipeline or the next checkpoint is due."""
@@ -349,12 +364,27 @@ class Rule:
         parts.metrics.took(perf_counter_ns() - started)
         self.metrics.queued -= len(arrival)
         self._counted(result, arrival)
+        self._write_letters(parts, result, arrival)
         if self.definition.options.send_error and arrival.failures:
             failures = [{"error": error.message} for _, error in arrival.failures]
             result.rows = [*(result.rows or []), *failures]
             if result.sizes is not None:
                 result.sizes = [*result.sizes, *[1] * len(failures)]
         await self._deliver(parts, result, arrival)
+
+    def _write_letters(
+        self, parts: RuleParts, result: Result, arrival: Arrival | None = None
+    ) -> None:
+        """Hand what gave no result to the dead letters, if the rule has any."""
+        letters = parts.letters
+        if letters is None:
+            return
+        if arrival is not None and arrival.failures:
+            letters.undecodable(arrival)
+        if result.errors:
+            letters.failed(result.errors)
+        if result.late and self.definition.options.late == "deadLetter":
+            letters.late(result.late)
 
     async def _deliver(self, parts: RuleParts, result: Result, arrival: Arrival | None) -> None:
         """Hand results to every sink; ``arrival`` is what they came of, if it was rows."""
@@ -507,12 +537,6 @@ class Rule:
         if self.parts is not None:
             self.parts.metrics.failed("buffer full, rows dropped", len(arrival), self._clock.now())
         arrival.receipt.done()
-
-    def _give_up_pending(self, reason: str) -> None:
-        """Count the rows that an ended run left behind as dropped."""
-        metrics = self.metrics
-        metrics.drop("rule", reason, metrics.pending)
-        metrics.queued = metrics.unconfirmed = 0
 
 
 def _text_of(error: BaseException) -> str:

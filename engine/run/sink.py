@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from time import perf_counter_ns
 from typing import Any
 
 import anyio
@@ -13,17 +12,19 @@ import anyio
 from engine.api import CURRENT_USE, Config, Context, Sink, Use
 from engine.backoff import Backoff
 from engine.clock import Clock
-from engine.errors import EngineError, NotConnected, Rejected
 from engine.run.alarm import Alarm
 from engine.run.dynamic import dynamic_properties
 from engine.run.flow import Flow, FlowClosed, Overflow
+from engine.run.forwarding import DESTINATION, Cache, Forwarder
 from engine.run.gathering import Gatherer
 from engine.run.guard import guarded
 from engine.run.messages import Claim, Composer, Messages
 from engine.run.messages import Outgoing as Outgoing
 from engine.run.metrics import OperatorMetrics
+from engine.run.outlet import Letters, Outlet, text_of
 from engine.run.properties import SinkOptions
 from engine.run.waiting import happens_within
+from engine.template import compile_template, is_template
 
 logger = logging.getLogger(__name__)
 
@@ -52,19 +53,51 @@ class SinkRunner:
         options: SinkOptions,
         ctx: Context,
         clock: Clock,
+        *,
+        cache: Cache | None = None,
+        letters: Letters | None = None,
     ) -> None:
+        """``cache`` keeps what can't be delivered now, ``letters`` take what never will be.
+
+        Raises:
+            ConfigError: the options can't work.
+        """
         self.name = name
-        self.metrics = OperatorMetrics()
         self.config = config
         self.options = options
         self.flow: Flow[Outgoing | Due] = Flow(options.buffer_length, Overflow.BLOCK, _never)
         self._sink = sink
         self._use = Use(config, ctx)
         self._clock = clock
+        self._letters = letters
+        self._outlet = Outlet(name, sink, ctx, clock, letters)
+        self._outgoing: Outgoing | None = None
+        """The results that messages are being made of."""
         dynamic = dynamic_properties(config, clock)
+        if cache is not None and is_template(options.resend_destination):
+            dynamic[DESTINATION] = compile_template(options.resend_destination, clock=clock)
         self._composer = Composer(
             options, dynamic, clock, self._lose, takes_payloads=sink.takes_payloads
         )
+        self._forwarder: Forwarder | None = None
+        if cache is not None:
+            self._forwarder = Forwarder(
+                self._outlet,
+                cache,
+                clock,
+                tuple(dynamic),
+                redirects=options.redirects(config),
+                more_waits=lambda: not self.flow.is_empty,
+            )
+
+    @property
+    def metrics(self) -> OperatorMetrics:
+        return self._outlet.metrics
+
+    @property
+    def waiting(self) -> int:
+        """Rows that wait for the sink, in its queue and in its cache."""
+        return self.flow.rows + (0 if self._forwarder is None else self._forwarder.rows)
 
     @property
     def writes_json(self) -> bool:
@@ -95,38 +128,34 @@ class SinkRunner:
         finally:
             with anyio.CancelScope(shield=True):
                 await close_quietly(self._sink, self.name)
+            if self._letters is not None:
+                self._letters.done()
 
     async def _open_and_deliver(self, opened: Callable[[], None]) -> None:
-        try:
-            await self._persist(self._open, self._wait_to_open)
-        except FlowClosed:
-            return
-        opened()
+        if self._forwarder is not None:
+            await self._forwarder.run(self._deliver_all, opened)
+        elif await self._opened():
+            opened()
+            await self._deliver_all()
+
+    async def _opened(self) -> bool:
+        """Open the sink; False: it isn't there, and the rule has ended without anything for it."""
+        delays = self._delays()
+        closed = self.flow.closed
+        while not await self._outlet.open():
+            if not closed.is_set():
+                await happens_within(self._clock, closed, delays())
+            elif not self.flow.is_empty:
+                await self._wait(delays())
+            if closed.is_set() and self.flow.is_empty:
+                return False
+        return True
+
+    async def _deliver_all(self) -> None:
         if self.options.is_batched:
             await self._deliver_gathered()
         else:
             await self._deliver_each()
-
-    async def _wait_to_open(self, seconds: float) -> None:
-        """Wait for the next attempt to open.
-
-        Raises:
-            FlowClosed: the rule has ended, and there is nothing for the sink.
-        """
-        closed = self.flow.closed
-        if not closed.is_set():
-            await happens_within(self._clock, closed, seconds)
-        elif not self.flow.is_empty:
-            await self._wait(seconds)
-        if closed.is_set() and self.flow.is_empty:
-            raise FlowClosed
-
-    async def _wait(self, seconds: float) -> None:
-        await self._clock.sleep_until(self._clock.now() + int(seconds * 1000))
-
-    async def _open(self) -> None:
-        sink = self._sink
-        await guarded(sink.open(), f"{self.name}: open()", seconds=sink.open_timeout)
 
     async def _deliver_each(self) -> None:
         try:
@@ -172,61 +201,74 @@ class SinkRunner:
                 due = self._clock.now() + linger
             alarm.set(due)
 
-    async def _persist(
-        self, work: Callable[[], Awaitable[None]], wait: Callable[[float], Awaitable[None]]
-    ) -> None:
-        """Do something again, with growing delays, for as long as it finds nobody at the end."""
-        backoff = Backoff()
-        is_lost = False
-        while True:
-            try:
-                await work()
-            except NotConnected as error:
-                is_lost = True
-                self._use.ctx.report_connection(False, error.message)
-                await wait(backoff.next())
-                continue
-            finally:
-                self.metrics.last_invocation = self._clock.now()
-            if is_lost:
-                self._use.ctx.report_connection(True)
-            return
-
     # -- delivery ------------------------------------------------------------------------------
 
     async def _deliver(self, outgoing: Outgoing) -> None:
         """Make messages of results and hand them to the sink; then nothing more is owed."""
         ticket = outgoing.ticket
         messages = self._prepare(outgoing)
-        if messages.places or messages.batch.sizes:  # an empty window is an emission, too
-            await self._collect(messages, ticket)
+        if not messages.places and not messages.batch.sizes:  # an empty window has sizes
+            ticket.confirm()
+        elif self._forwarder is not None:
+            stored = self._stored_form(outgoing, messages)
+            await self._forwarder.deliver(messages, ticket, stored)
+        else:
+            await self._persist(messages, ticket)
+            ticket.confirm()
         self.metrics.processed += len(outgoing)
-        ticket.confirm()
 
     def _prepare(self, outgoing: Outgoing) -> Messages:
         """Return the messages for the sink; what can't be made into one is lost, counted."""
-        return self._composer.compose(outgoing)
+        self._outgoing = outgoing
+        messages = self._composer.compose(outgoing)
+        self._outgoing = None
+        return messages
 
-    async def _collect(self, messages: Messages, ticket: Claim) -> None:
-        size = len(messages.places)
-        started = perf_counter_ns()
-        try:
-            await self._persist(lambda: self._sink.collect(messages.batch), self._wait)
-        except Rejected as error:
-            lost = range(size) if error.indexes is None else error.indexes
-            self._lose(ticket, "rejected", error, messages.rows_of(lost))
-            self.metrics.records_out += size - len(lost)
-        except Exception as error:
-            logger.warning("%s: %s: %s", self.name, type(error).__name__, error)
-            self._lose(ticket, "sink error", error, messages.rows_of(range(size)))
-        else:
-            self.metrics.records_out += size
-        self.metrics.took(perf_counter_ns() - started)
+    async def _persist(self, messages: Messages, claim: Claim) -> None:
+        """Send messages, again and again until the sink has them or has refused them."""
+        left = await self._outlet.send(messages, claim)
+        if left is None:
+            return
+        delays = self._delays()
+        attempts = 1
+        while left is not None:
+            await self._wait(delays())
+            attempts += 1
+            messages = messages.picked(left)
+            left = await self._outlet.send(messages, claim, attempts)
+
+    def _delays(self) -> Callable[[], float]:
+        """Return what gives the seconds until each next attempt."""
+        interval = float(self.options.resend_interval)
+        return (lambda: interval) if interval else Backoff().next
+
+    async def _wait(self, seconds: float) -> None:
+        await self._clock.sleep_until(self._clock.now() + int(seconds * 1000))
+
+    def _stored_form(
+        self, outgoing: Outgoing, messages: Messages
+    ) -> Callable[[Sequence[int]], Messages]:
+        """Return what gives some of the messages as they are to be in the cache."""
+        field = self.options.resend_indicator_field
+        if not field:
+            return messages.picked
+
+        def marked(indexes: Sequence[int]) -> Messages:
+            made = self._composer.compose(outgoing.marked(field))  # what fails has failed before
+            is_same = len(made.places) == len(messages.places)
+            return (made if is_same else messages).picked(indexes)
+
+        return marked
 
     def _lose(self, ticket: Claim, reason: str, error: Exception, places: Sequence[int]) -> None:
-        message = error.message if isinstance(error, EngineError) else str(error)
-        self.metrics.failed(message, len(places), self._clock.now())
-        ticket.lose(self.name, reason, message, places)
+        """Count rows that no message could be made of."""
+        outgoing = self._outgoing
+        if outgoing is None:
+            return
+        self._outlet.lose(ticket, reason, error, places)
+        if self._letters is not None:
+            rows = outgoing.decoded()
+            self._letters.unmade(self.name, text_of(error), [rows[place] for place in places])
 
 
 async def close_quietly(plugin: Any, name: str) -> None:

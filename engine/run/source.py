@@ -40,6 +40,8 @@ class Arrival:
     """Where the source goes on after this batch, if it can; see ``RewindableSource``."""
     identities: Callable[[], Sequence[int]] | None = None
     """By what the source knows the messages when they come again; see ``RecognisingSource``."""
+    batch: Batch | None = None
+    """The batch as it came, if some of its messages gave no row."""
 
     def __len__(self) -> int:
         return len(self.frame) + len(self.failures)
@@ -256,7 +258,14 @@ class SourceRunner:
         receipt = Receipt(batch.acknowledge, len(subscribers))
         for subscriber in subscribers:
             await subscriber.receive(
-                Arrival(frame, failures, receipt, position=position, identities=batch.identities)
+                Arrival(
+                    frame,
+                    failures,
+                    receipt,
+                    position=position,
+                    identities=batch.identities,
+                    batch=batch if failures else None,
+                )
             )
 
     def _count(

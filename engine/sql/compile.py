@@ -174,7 +174,7 @@ class Compiler:
             "    try:",
             *_indented(body, 2),
             "    except Exception as error:",
-            "        fail(error, emit, errors)",
+            f"        fail(error, {self._values[0]}, emit, errors)",
         ]
         if self._stage.failing is not None:
             rest = [repr(value) for value in self._stage.failing]

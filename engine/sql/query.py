@@ -297,13 +297,16 @@ class Bindings:
 def _reporting(send_error: bool) -> Callable[..., None]:
     """Return what happens to a row with an error."""
 
-    def fail(error: Exception, emit: Callable[[Any], None], errors: list[RowError]) -> None:
+    def fail(
+        error: Exception, row: Any, emit: Callable[[Any], None], errors: list[RowError]
+    ) -> None:
         if isinstance(error, ZeroDivisionError):
             error = RowError("division by zero")
         elif not isinstance(error, EngineError):
             error = RowError(f"{type(error).__name__}: {error}")
         elif not isinstance(error, RowError):
             error = RowError(error.message)
+        error.row = row
         errors.append(error)
         if send_error:
             emit({"error": error.message})

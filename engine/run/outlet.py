@@ -1,0 +1,147 @@
+"""The end of a rule: one sink, called for one batch at a time, and what becomes of the messages."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from time import perf_counter_ns
+from typing import Any, Protocol
+
+from engine.api import Context, Sink
+from engine.batch import Batch, Row
+from engine.clock import Clock
+from engine.errors import EngineError, NotConnected, Rejected
+from engine.run.guard import guarded
+from engine.run.messages import Claim, Messages
+from engine.run.metrics import OperatorMetrics
+
+logger = logging.getLogger(__name__)
+
+NETWORK_ERRORS = (ConnectionError, TimeoutError)
+"""What counts as not being connected where a plugin doesn't say so itself."""
+
+
+class Letters(Protocol):
+    """Takes what will never be delivered, with the evidence; see `DeadLetters`."""
+
+    def refused(
+        self, operator: str, error: str, batch: Batch, indexes: Sequence[int], attempts: int
+    ) -> None:
+        """Take messages that a sink refused after so many attempts."""
+
+    def unmade(self, operator: str, error: str, rows: Sequence[Row]) -> None:
+        """Take rows that no message could be made of."""
+
+    def done(self) -> None:
+        """One of those who write letters has ended."""
+
+
+class Outlet:
+    """Opens a sink and hands it messages; counts, and says which are still to be delivered."""
+
+    def __init__(
+        self,
+        name: str,
+        sink: Sink[Any],
+        ctx: Context,
+        clock: Clock,
+        letters: Letters | None = None,
+    ) -> None:
+        self.name = name
+        self.metrics = OperatorMetrics()
+        self.letters = letters
+        self._sink = sink
+        self._ctx = ctx
+        self._clock = clock
+        self._is_lost = False
+
+    @property
+    def takes_payloads(self) -> bool:
+        """Whether it takes bytes, not rows."""
+        return self._sink.takes_payloads
+
+    async def open(self) -> bool:
+        """Open the sink; False: the other side isn't there yet.
+
+        Raises:
+            Exception: it can't be opened at all.
+        """
+        sink = self._sink
+        try:
+            await guarded(sink.open(), f"{self.name}: open()", seconds=sink.open_timeout)
+        except (NotConnected, *NETWORK_ERRORS) as error:
+            self._lost(error)
+            return False
+        finally:
+            self.metrics.last_invocation = self._clock.now()
+        self._found()
+        return True
+
+    async def send(
+        self, messages: Messages, claim: Claim, attempts: int = 1
+    ) -> Sequence[int] | None:
+        """Hand messages to the sink; what it refuses for good is lost, counted.
+
+        Returns the messages that are to be sent again, because the other side isn't there; None if
+        there are none. ``attempts`` is the number of this attempt.
+        """
+        size = len(messages.places)
+        started = perf_counter_ns()
+        metrics = self.metrics
+        try:
+            await self._sink.collect(messages.batch)
+        except (NotConnected, *NETWORK_ERRORS) as error:
+            self._lost(error)
+            left = getattr(error, "indexes", None)
+            metrics.records_out += 0 if left is None else size - len(left)
+            return range(size) if left is None else left
+        except Rejected as error:
+            lost = range(size) if error.indexes is None else error.indexes
+            self._refuse(messages, claim, "rejected", error, lost, attempts)
+            metrics.records_out += size - len(lost)
+        except Exception as error:
+            logger.warning("%s: %s: %s", self.name, type(error).__name__, error)
+            self._refuse(messages, claim, "sink error", error, range(size), attempts)
+        else:
+            metrics.records_out += size
+        metrics.last_invocation = self._clock.now()
+        metrics.took(perf_counter_ns() - started)
+        if self._is_lost:
+            self._found()
+        return None
+
+    def lose(self, claim: Claim, reason: str, error: Exception, places: Sequence[int]) -> None:
+        """Note rows that will never be delivered."""
+        text = text_of(error)
+        self.metrics.failed(text, len(places), self._clock.now())
+        claim.lose(self.name, reason, text, places)
+
+    def _refuse(
+        self,
+        messages: Messages,
+        claim: Claim,
+        reason: str,
+        error: Exception,
+        indexes: Sequence[int],
+        attempts: int,
+    ) -> None:
+        self.lose(claim, reason, error, messages.rows_of(indexes))
+        if self.letters is not None:
+            self.letters.refused(self.name, text_of(error), messages.batch, indexes, attempts)
+
+    def _lost(self, error: Exception) -> None:
+        self._is_lost = True
+        self.metrics.last_invocation = self._clock.now()
+        self._ctx.report_connection(False, text_of(error))
+
+    def _found(self) -> None:
+        if self._is_lost:
+            self._is_lost = False
+            self._ctx.report_connection(True)
+
+
+def text_of(error: Exception) -> str:
+    """Return what an error says, with its class if it is none of the engine."""
+    if isinstance(error, EngineError):
+        return error.message
+    return str(error) or type(error).__name__
