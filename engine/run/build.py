@@ -18,8 +18,8 @@ from engine.layout import Layout
 from engine.lookup.link import LookupLink
 from engine.lookup.options import LookupOptions
 from engine.registry import Plugin, PluginKind, PluginRegistry
-from engine.run.checkpoints import Checkpoints, restore
 from engine.run.caches import Cache, cache_folder, remove_caches, warn_of_orphans
+from engine.run.checkpoints import Checkpoints, restore
 from engine.run.context import PluginContext
 from engine.run.dead_letters import NAME as DEAD_LETTER
 from engine.run.dead_letters import DeadLetters, dead_letter_action
@@ -141,10 +141,12 @@ class Builder:
         _warn_of_idle_options(definition)
         plan = self.plan(definition)
         inputs = [self._input(rule, scan) for scan in plan.scans if scan.role != "lookup"]
-        letters = self._letters(rule, len(definition.actions) + 1)
+        letters = self._letters(rule, writers=len(definition.actions) + 1)
         sinks = [self._sink(rule, action, letters) for action in definition.actions]
         sinks += [self._extra_sink(rule, sink, index) for index, sink in enumerate(extra_sinks)]
         parts = RuleParts(self._pipeline(rule, plan, inputs, sinks), inputs, sinks, letters)
+        cached = [sink for sink in parts.all_sinks if sink.options.enable_cache]
+        warn_of_orphans(self._root, rule.id, [sink.short_name for sink in cached])
         parts.streams = frozenset(scan.stream for scan in plan.scans)
         if definition.options.qos and not definition.temp:
             self._resume(rule, plan, parts)
@@ -300,7 +302,7 @@ class Builder:
             _bind_use(plugin, instance, config, ctx)
         return SourceRunner(stream, instance, config, ctx, self._clock)
 
-    def _letters(self, rule: Rule, writers: int) -> DeadLetters | None:
+    def _letters(self, rule: Rule, *, writers: int) -> DeadLetters | None:
         """Return where a rule's dead letters go; ``writers`` is how many write them."""
         action = dead_letter_action(rule.definition)
         if action is None:

@@ -15,7 +15,8 @@ import msgspec
 
 from engine.batch import Batch, Row
 from engine.clock import Clock
-from engine.errors import RowError
+from engine.config.rule import ActionDef, RuleDef
+from engine.errors import ConfigError, RowError
 from engine.run.messages import Outgoing
 from engine.run.metrics import OperatorMetrics
 from engine.run.sink import SinkRunner
@@ -24,6 +25,32 @@ from engine.run.source import Arrival
 NAME = "deadLetter"
 _LONGEST = 10_000
 """Characters that are kept of a value that JSON can't hold."""
+
+
+def dead_letter_action(definition: RuleDef) -> ActionDef | None:
+    """Return the sink of a rule's dead letters, None if it has none.
+
+    Each letter is a message of its own unless ``sendSingle`` says otherwise.
+
+    Raises:
+        ConfigError: there are several.
+    """
+    given = definition.options.dead_letter
+    places = definition.where.below("options", "deadLetter")
+    if len(given) > 1:
+        raise ConfigError(
+            f"rule {definition.id}: deadLetter is one sink, found {', '.join(given)}",
+            at=places.of(),
+        )
+    for kind, properties in given.items():
+        return ActionDef(
+            type=kind,
+            name=NAME,
+            properties={"sendSingle": True, **(properties or {})},
+            at=places.of_key(kind),
+            where=places.below(kind),
+        )
+    return None
 
 
 class DeadLetters:

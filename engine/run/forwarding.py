@@ -11,23 +11,20 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
 
 from engine.clock import Clock
+from engine.run.caches import Cache
 from engine.run.messages import Claim, Messages
-from engine.run.metrics import RuleMetrics
 from engine.run.outlet import Outlet
 from engine.run.records import Recorded, read, recorded
 from engine.run.shelf import Shelf
 from engine.run.waiting import happens_within
 from engine.state.errors import StoreFailed
-from engine.state.options import CacheOptions
 from engine.state.ring import Loss, Page, Ring
 
 logger = logging.getLogger(__name__)
@@ -35,19 +32,6 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 DESTINATION = "resendDestination"
 """The property under which a computed destination is stored with a message."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cache:
-    """Where and how a sink keeps what it can't deliver."""
-
-    folder: Path
-    options: CacheOptions
-    metrics: RuleMetrics
-    """The account in which its rows are."""
-    is_durable: bool
-    """Whether rows must survive the death of the process (``qos`` 1 and 2) and a loss of power
-    before their source hears that they are safe; else being in memory is enough."""
 
 
 class Forwarder:
@@ -68,7 +52,7 @@ class Forwarder:
         """
         self._outlet = outlet
         self._folder, self._options = cache.folder, cache.options
-        self._account = cache.metrics
+        self._account = cache.account
         self._is_durable = cache.is_durable
         self._clock = clock
         self._properties = properties

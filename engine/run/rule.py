@@ -57,7 +57,6 @@ class RuleParts:
     metrics: OperatorMetrics = field(default_factory=OperatorMetrics)
     """Of the query."""
 
-
     @property
     def all_sinks(self) -> list[SinkRunner]:
         """The sinks with that of the dead letters."""

@@ -13,9 +13,10 @@ from engine.api import CURRENT_USE, Config, Context, Sink, Use
 from engine.backoff import Backoff
 from engine.clock import Clock
 from engine.run.alarm import Alarm
+from engine.run.caches import Cache
 from engine.run.dynamic import dynamic_properties
 from engine.run.flow import Flow, FlowClosed, Overflow
-from engine.run.forwarding import DESTINATION, Cache, Forwarder
+from engine.run.forwarding import DESTINATION, Forwarder
 from engine.run.gathering import Gatherer
 from engine.run.guard import guarded
 from engine.run.messages import Claim, Composer, Messages

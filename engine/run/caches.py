@@ -1,0 +1,72 @@
+"""Where the caches of sinks are: ``data/cache/<rule>/<sink>`` below the root folder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from engine.run.metrics import RuleMetrics
+from engine.state.errors import StoreFailed
+from engine.state.options import CacheOptions
+from engine.state.ring import remove_ring
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """Where and how a sink keeps what it can't deliver now."""
+
+    folder: Path
+    options: CacheOptions
+    account: RuleMetrics
+    """Where its rows are counted."""
+    is_durable: bool
+    """Whether their source hears that rows are safe only once they would survive the death of the
+    process and a loss of power (``qos`` 1 and 2); else being in memory is enough."""
+
+
+def cache_folder(root: Path, rule_id: str, sink: str) -> Path:
+    """Return the folder of the cache of one sink, such as ``mqtt_0``."""
+    return _rule_folder(root, rule_id) / _safe(sink)
+
+
+def remove_caches(root: Path, rule_id: str) -> None:
+    """Delete the caches of a rule that is deleted; what can't be is logged."""
+    folder = _rule_folder(root, rule_id)
+    if not folder.is_dir():
+        return
+    try:
+        for each in folder.iterdir():
+            remove_ring(each)
+        folder.rmdir()
+    except (StoreFailed, OSError) as error:
+        logger.error("rule=%s its caches can't be deleted: %s", rule_id, error)
+
+
+def warn_of_orphans(root: Path, rule_id: str, sinks: Iterable[str]) -> None:
+    """Say what is in caches that none of ``sinks`` has, for nobody will send it."""
+    folder = _rule_folder(root, rule_id)
+    if not folder.is_dir():
+        return
+    names = set(map(_safe, sinks))
+    for each in sorted(folder.iterdir()):
+        if each.name not in names and any(each.glob("*.seg")):
+            logger.warning(
+                "rule=%s has no sink with a cache %s any more; what it left is in %s",
+                rule_id,
+                each.name,
+                each,
+            )
+
+
+def _rule_folder(root: Path, rule_id: str) -> Path:
+    return root / "data" / "cache" / _safe(rule_id)
+
+
+def _safe(name: str) -> str:
+    """Return a name as that of a folder, whatever an application has called its rule."""
+    return quote(name, safe="").replace(".", "%2E")
