@@ -18,7 +18,7 @@ from engine.layout import Layout
 from engine.lookup.link import LookupLink
 from engine.lookup.options import LookupOptions
 from engine.registry import Plugin, PluginKind, PluginRegistry
-from engine.run.checkpoints import Checkpoints, restore
+from engine.run.checkpoints import Checkpoints, KnownMessages, restore
 from engine.run.context import PluginContext
 from engine.run.functions import EngineFunctions
 from engine.run.properties import Properties, SinkOptions
@@ -175,7 +175,11 @@ class Builder:
             query,
             rule.checkpoint_failed,
             window=min((w for s in parts.inputs if (w := s.reader.window)), default=None),
-            known=restored.known if options.qos > 1 else None,
+            known=KnownMessages(
+                restored.known, {source.label: source.reader.repeats for source in parts.inputs}
+            )
+            if options.qos > 1
+            else None,
         )
 
     def _forgets_rows(self, plan: Plan) -> bool:

@@ -346,6 +346,9 @@ class Rule:
         )
 
     async def _process(self, parts: RuleParts, arrival: Arrival) -> None:
+        if not len(arrival):
+            await self._deliver(parts, Result(None, []), arrival)
+            return
         frame = arrival.frame
         started = perf_counter_ns()
         result = await parts.pipeline.push(arrival.stream, frame, frame.received_at)
@@ -460,14 +463,18 @@ class Rule:
     # -- the queue -----------------------------------------------------------------------------
 
     async def receive(self, arrival: Arrival) -> None:
-        """Queue a batch from a source."""
-        if not len(arrival):
+        """Queue a batch from a source.
+
+        Even one of only messages that are known queues: it is done with after those before it.
+        """
+        if not len(arrival) and not arrival.identities:
             arrival.receipt.done()
             return
         metrics = self.metrics
         metrics.received += len(arrival)
         metrics.queued += len(arrival)
-        metrics.last_message = arrival.frame.received_at
+        if len(arrival):
+            metrics.last_message = arrival.frame.received_at
         if self._watchdog is not None:
             self._watchdog.feed()
         try:
