@@ -53,8 +53,10 @@ class Relay:
         self._writers |= ends
         try:
             await asyncio.wait(
-                [asyncio.create_task(pass_on(reader, forth)),
-                 asyncio.create_task(pass_on(behind, writer))]
+                [
+                    asyncio.create_task(pass_on(reader, forth)),
+                    asyncio.create_task(pass_on(behind, writer)),
+                ]
             )
         finally:
             self._writers -= ends

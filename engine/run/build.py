@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +25,7 @@ from engine.run.functions import EngineFunctions
 from engine.run.properties import Properties, SinkOptions
 from engine.run.resources import ResourcePool
 from engine.run.rule import Rule, RuleInput, RuleParts
+from engine.run.schedule import zone_of
 from engine.run.shared import Report
 from engine.run.sink import SinkRunner
 from engine.run.source import SourceRunner, StreamReader
@@ -150,6 +152,8 @@ class Builder:
         store = self._checkpoints()
         state = self._states.setdefault(rule.id, RuleState())
         query = fingerprint(plan)
+        if options.timezone:
+            query = f"{query} {options.timezone}"  # its windows have other ends
         restored = restore(rule.id, store, state, query)
         if restored.message:
             logger.warning("rule=%s %s", rule.id, restored.message)
@@ -250,7 +254,11 @@ class Builder:
                 send_meta_to_sink=options.send_meta_to_sink,
                 plain_numbers=any(sink.writes_json for sink in sinks),
             ),
-            WindowOptions(self._clock.now(), max_partitions=options.max_partitions),
+            WindowOptions(
+                self._clock.now(),
+                zone_of(definition) or UTC,
+                max_partitions=options.max_partitions,
+            ),
             _event_time_options(options),
             {
                 scan.label: self._catalog[scan.stream].options.timestamp_format
