@@ -77,6 +77,7 @@ __all__ = (
     "PartitionedSource",
     "PickedMetadata",
     "PluginError",
+    "RecognisingSource",
     "Rejected",
     "RewindableSource",
     "Row",
@@ -451,6 +452,24 @@ class RewindableSource(Protocol):
         """Make the next ``run`` begin at these offsets; partitions not named begin as usual.
 
         Called after ``open`` and before ``run``.
+        """
+
+
+class RecognisingSource(Protocol):
+    """What a ``Source`` may have whose other side delivers unacknowledged messages again.
+
+    Its batches carry ``identities``, and it is told those that the rule has in its state already,
+    where that must count each message once (``qos: 2``). A message that it passes over is named in
+    the identities of a batch all the same, for its acknowledgement may be lost once more.
+    """
+
+    repeats: int
+    """How many of the last messages may be delivered again."""
+
+    def recognise(self, identities: Sequence[int]) -> None:
+        """Pass over messages with these identities, and all that are emitted from now on.
+
+        Called before ``open``; if it isn't, nothing need be recognised.
         """
 
 

@@ -126,8 +126,8 @@ class Batch:
     never both. ``received_at`` is the time of arrival in epoch milliseconds (0: the engine stamps
     it). ``acknowledge``, when given by a source, is called exactly once, after every rule that saw
     the batch is done with it; a source that gets no call must expect to deliver the batch again.
-    ``identities``, when given, returns a number for each message by which the source will know it
-    when it is delivered again; see ``engine.api.RecognisingSource``. ``failures`` are the messages
+    ``identities``, when given, are the numbers by which the source will know these messages when
+    they are delivered again; see ``engine.api.RecognisingSource``. ``failures`` are the messages
     that the source itself found malformed; they are counted as errors beside the others.
 
     For a sink ``meta`` holds the properties that the action computes for each message (an MQTT
@@ -154,7 +154,7 @@ class Batch:
         meta: Metadata | None = None,
         received_at: int = 0,
         acknowledge: Callable[[], None] | None = None,
-        identities: Callable[[], Sequence[int]] | None = None,
+        identities: Sequence[int] | None = None,
         sizes: Sequence[int] | None = None,
         failures: Sequence[RowError] = (),
     ) -> None:

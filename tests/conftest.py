@@ -8,10 +8,17 @@ from typing import Any
 
 import anyio
 import pytest
+from hypothesis import HealthCheck, settings
 
 from engine import Engine
 from engine.api import Batch, Config, Sink
 from engine.registry import PluginKind
+
+# a busy machine is no defect
+settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("patient")
 
 Rows = list[dict[str, Any]]
 

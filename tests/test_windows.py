@@ -162,6 +162,23 @@ async def test_ends_are_aligned_to_the_natural_unit(
     assert found == [(end, [{"e": START + end, "n": 0}]) for end in ends]
 
 
+@pytest.mark.parametrize(
+    ("window", "zone", "ends"),
+    [
+        ("TUMBLINGWINDOW(dd, 1)", "", [DAY]),
+        ("TUMBLINGWINDOW(dd, 1)", "Asia/Kolkata", [18 * HOUR + 30 * MINUTE]),
+        ("TUMBLINGWINDOW(hh, 6)", "America/New_York", [17 * HOUR, 23 * HOUR]),
+        ("TUMBLINGWINDOW(mi, 30)", "Asia/Kathmandu", [12 * HOUR + 15 * MINUTE]),
+    ],
+)
+async def test_ends_are_aligned_in_the_time_zone_of_the_rule(
+    window: str, zone: str, ends: list[int]
+) -> None:
+    sql = f"SELECT window_end() AS e, count(*) AS n FROM demo GROUP BY {window}"
+    found = await emissions(sql, [], start=12 * HOUR, until=ends[-1], timezone=zone)
+    assert found == [(end, [{"e": START + end, "n": 0}]) for end in ends]
+
+
 # -- what functions tell of a window
 
 BOUNDS: dict[str, tuple[str, list[int], tuple[int, int, int]]] = {

@@ -96,6 +96,8 @@ class RuleOptions(
     checkpoint_interval: Duration = Duration(300)
     enable_save_state_before_stop: bool = False
     restart_strategy: RestartStrategy = RestartStrategy()
+    timezone: str = ""
+    """Zone of the rule's windows and schedule; "": UTC for windows, the engine's for schedules."""
     cron: str = ""
     duration: Duration | None = None
     """Length of each run with ``cron``; alone, the rule stops that long after its start."""

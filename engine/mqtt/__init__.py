@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from engine.mqtt.arrivals import Arrivals as Arrivals
 from engine.mqtt.known import KnownMessages as KnownMessages
-from engine.mqtt.known import identities as identities
 from engine.mqtt.link import Link as Link
 from engine.mqtt.link import LinkState as LinkState
 from engine.mqtt.outgoing import UserProperties as UserProperties

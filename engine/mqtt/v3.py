@@ -59,7 +59,7 @@ async def connect(
     return connection
 
 
-_MAYBE_REPEATED = 0b1000
+_REPEATED = 0b1000  # the flag of the fixed header
 
 
 class _Tap(asyncio.Queue[aiomqtt.Message]):
@@ -125,11 +125,14 @@ class V3Connection(Connection):
         self._paho.on_connect = self._on_connect
         self._parted = self._paho.on_disconnect
         self._paho.on_disconnect = self._on_disconnect
+        self._received = self._paho.on_message
+        self._paho.on_message = self._on_message
         if settings.persistent_session:  # QoS 2 messages that wait for PUBREL outlive a connection
             self._paho._in_messages = session.half_received
         self._inbox = Inbox(session)
         self._arrivals = Arrivals()
         self._answers_due = 0
+        self._repeated = 0
         self._is_turn = False
         self._is_reading = True
         self._wanted = Reading.ALL
@@ -234,6 +237,11 @@ class V3Connection(Connection):
         parted: Any = self._parted
         parted(*details)
 
+    def _on_message(self, client: Any, data: Any, message: Any) -> None:
+        self._repeated = _REPEATED if message.dup else 0  # aiomqtt leaves it out
+        received: Any = self._received
+        received(client, data, message)
+
     def _answer_repeats(self) -> None:
         self._acknowledge(self._inbox.answers_to_repeats())
 
@@ -269,8 +277,7 @@ class V3Connection(Connection):
             word = PUBACK | message.mid
         if not self._arrivals and not self._is_turn:
             self._loop.call_soon(self._flush)
-        # the library doesn't tell whether the broker repeats a message, so it may
-        flags = _MAYBE_REPEATED | message.qos << 1 | message.retain
+        flags = self._repeated | message.qos << 1 | message.retain
         self._arrivals.add(flags, str(message.topic), message.payload, word)
 
     def _flush(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +20,7 @@ from engine.lookup.link import LookupLink
 from engine.lookup.options import LookupOptions
 from engine.registry import Plugin, PluginKind, PluginRegistry
 from engine.run.caches import Cache, cache_folder, remove_caches, warn_of_orphans
-from engine.run.checkpoints import Checkpoints, restore
+from engine.run.checkpoints import Checkpoints, KnownMessages, restore
 from engine.run.context import PluginContext
 from engine.run.dead_letters import NAME as DEAD_LETTER
 from engine.run.dead_letters import DeadLetters, dead_letter_action
@@ -28,6 +29,7 @@ from engine.run.metrics import RuleMetrics
 from engine.run.properties import Properties, SinkOptions
 from engine.run.resources import ResourcePool
 from engine.run.rule import Rule, RuleInput, RuleParts
+from engine.run.schedule import zone_of
 from engine.run.shared import Report
 from engine.run.sink import SinkRunner
 from engine.run.source import SourceRunner, StreamReader
@@ -158,6 +160,8 @@ class Builder:
         store = self._checkpoints()
         state = self._states.setdefault(rule.id, RuleState())
         query = fingerprint(plan)
+        if options.timezone:
+            query = f"{query} {options.timezone}"  # its windows have other ends
         restored = restore(rule.id, store, state, query)
         if restored.message:
             logger.warning("rule=%s %s", rule.id, restored.message)
@@ -183,7 +187,11 @@ class Builder:
             query,
             rule.checkpoint_failed,
             window=min((w for s in parts.inputs if (w := s.reader.window)), default=None),
-            known=restored.known if options.qos > 1 else None,
+            known=KnownMessages(
+                restored.known, {source.label: source.reader.repeats for source in parts.inputs}
+            )
+            if options.qos > 1
+            else None,
         )
 
     def _forgets_rows(self, plan: Plan) -> bool:
@@ -254,7 +262,11 @@ class Builder:
                 send_meta_to_sink=options.send_meta_to_sink,
                 plain_numbers=any(sink.writes_json for sink in sinks),
             ),
-            WindowOptions(self._clock.now(), max_partitions=options.max_partitions),
+            WindowOptions(
+                self._clock.now(),
+                zone_of(definition) or UTC,
+                max_partitions=options.max_partitions,
+            ),
             _event_time_options(options),
             {
                 scan.label: self._catalog[scan.stream].options.timestamp_format

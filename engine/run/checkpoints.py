@@ -38,8 +38,6 @@ _CLOSEST = 50
 """Milliseconds between two checkpoints that are taken because sources get nothing more."""
 _MANY = 20_000
 """Rows for which sources may wait before a checkpoint is taken ahead of its time."""
-_KNOWN = 65_536
-"""Messages of a source that are known when they come again."""
 
 
 @dataclass(slots=True)
@@ -58,7 +56,7 @@ class Epoch:
         self.covered.append(arrival.receipt)
         self.rows += len(arrival)
         if identities and arrival.identities is not None:
-            self.identities.setdefault(arrival.stream, []).extend(arrival.identities())
+            self.identities.setdefault(arrival.stream, []).extend(arrival.identities)
 
     def result(self) -> Receipt:
         """Return the receipt of results that sinks get now."""
@@ -75,6 +73,29 @@ class Epoch:
         self.unconfirmed -= 1
         if self.is_over and not self.unconfirmed:
             self.settled.set()
+
+
+class KnownMessages:
+    """By what sources know those messages in the state that they may deliver again.
+
+    Those of earlier checkpoints are among them: their acknowledgements may not have reached the
+    other side. That has them in the order in which they came last, so the last ones are kept.
+    """
+
+    def __init__(self, known: Mapping[str, Sequence[int]], repeats: Mapping[str, int]) -> None:
+        """``known`` holds identities by input, ``repeats`` how many of them to keep."""
+        self._known = {name: list(identities) for name, identities in known.items()}
+        self._most = {name: max(repeats.get(name, 0), len(known[name])) for name in known}
+        self._repeats = repeats
+
+    def add(self, name: str, identities: Sequence[int]) -> None:
+        """Take the identities of messages in the order in which they came."""
+        most = self._most.get(name, self._repeats.get(name, 0))
+        latest = dict.fromkeys([*reversed(identities), *reversed(self._known.get(name, ()))])
+        self._known[name] = list(latest)[:most][::-1]
+
+    def snapshot(self) -> dict[str, Sequence[int]]:
+        return dict(self._known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +125,16 @@ class Checkpoints:
         failed: Callable[[str], None],
         *,
         window: int | None,
-        known: Mapping[str, Sequence[int]] | None,
+        known: KnownMessages | None,
     ) -> None:
         """``interval`` is in milliseconds; ``failed`` hears why a checkpoint couldn't be saved.
 
         ``window`` is how many rows sources give before they wait for a checkpoint (None: any
-        number). ``known`` are the identities of messages in the last checkpoint by source; None:
-        messages that come again are taken again.
+        number). ``known`` starts with the messages in the last checkpoint; None: messages that come
+        again are taken again.
         """
         self._many = _MANY if window is None else max(1, min(_MANY, window // 2))
-        self._known = None if known is None else {name: list(ids) for name, ids in known.items()}
+        self._known = known
         self._rule_id = rule_id
         self._store = store
         self._state = state
@@ -126,6 +147,8 @@ class Checkpoints:
         self._last = clock.now()
         self._is_busy = False
         self._done = anyio.Event()
+        self.on_completed: Callable[[], None] = _nothing
+        """Called when ``next_due`` has another answer because a checkpoint has ended."""
         self.taken = 0
         """Checkpoints of this run that are complete."""
 
@@ -159,12 +182,8 @@ class Checkpoints:
         epoch.end()
         if self._known is not None:
             for name, identities in epoch.identities.items():
-                # acknowledgements of earlier checkpoints may not have reached the other side
-                known = self._known.setdefault(name, [])
-                known += identities
-                del known[: -max(_KNOWN, len(identities))]
-            known_now = {name: list(ids) for name, ids in self._known.items()}
-            snapshot = replace(snapshot, known=known_now)
+                self._known.add(name, identities)
+            snapshot = replace(snapshot, known=self._known.snapshot())
         self._last = snapshot.at
         self._is_busy = True
         self._done = anyio.Event()
@@ -197,6 +216,7 @@ class Checkpoints:
         finally:
             self._is_busy = False
             self._done.set()
+            self.on_completed()
         self.taken += 1
         for receipt in epoch.covered:
             receipt.done()
@@ -210,6 +230,10 @@ class Checkpoints:
         write_checkpoint(
             self._store, self._rule_id, number, snapshot.plugins, others, meta, at=snapshot.at
         )
+
+
+def _nothing() -> None:
+    """Nobody waits for the next checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime, tzinfo
 from typing import Protocol
-from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
+from engine.config.zone import named_zone
 from engine.duration import parse_duration
 from engine.errors import ConfigError
 
@@ -112,10 +112,7 @@ def _zone_of(text: str, zone: tzinfo) -> tuple[tzinfo, str]:
     for key in _ZONE_KEYS:
         if first.startswith(key):
             name = first.removeprefix(key)
-            try:
-                return ZoneInfo(name), rest.strip()
-            except (KeyError, ValueError, OSError):
-                raise ConfigError(f"unknown time zone {name!r}") from None
+            return named_zone(name), rest.strip()
     return zone, text
 
 

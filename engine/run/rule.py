@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter_ns
 from typing import Any
 
@@ -312,6 +313,8 @@ class Rule:
     async def _compute(self, parts: RuleParts, tasks: TaskGroup, timers: anyio.CancelScope) -> None:
         """Take batches from the queue, run the query, hand the results to every sink."""
         pipeline, checkpoints = parts.pipeline, parts.checkpoints
+        if checkpoints is not None:
+            checkpoints.on_completed = partial(self._set_alarm, parts)
         self._set_alarm(parts)
         try:
             while True:
@@ -357,6 +360,9 @@ class Rule:
         )
 
     async def _process(self, parts: RuleParts, arrival: Arrival) -> None:
+        if not len(arrival):
+            await self._deliver(parts, Result(None, []), arrival)
+            return
         frame = arrival.frame
         started = perf_counter_ns()
         result = await parts.pipeline.push(arrival.stream, frame, frame.received_at)
@@ -486,14 +492,18 @@ class Rule:
     # -- the queue -----------------------------------------------------------------------------
 
     async def receive(self, arrival: Arrival) -> None:
-        """Queue a batch from a source."""
-        if not len(arrival):
+        """Queue a batch from a source.
+
+        Even one of only messages that are known queues: it is done with after those before it.
+        """
+        if not len(arrival) and not arrival.identities:
             arrival.receipt.done()
             return
         metrics = self.metrics
         metrics.received += len(arrival)
         metrics.queued += len(arrival)
-        metrics.last_message = arrival.frame.received_at
+        if len(arrival):
+            metrics.last_message = arrival.frame.received_at
         if self._watchdog is not None:
             self._watchdog.feed()
         try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from engine.config.rule import DatetimeRange, RuleDef
+from engine.config.zone import named_zone
 from engine.errors import ConfigError
 from engine.run.cron import Ticks, parse_cron
 
@@ -92,12 +93,13 @@ class Schedule:
 def schedule_of(definition: RuleDef, zone: tzinfo, now: int) -> Schedule | None:
     """Return the schedule of a rule that is started now, None if it may run at any time.
 
-    Times without a zone are in ``zone``.
+    Times without a zone are in that of the rule, else in ``zone``.
 
     Raises:
-        ConfigError: the cron expression is wrong.
+        ConfigError: the cron expression or the zone is wrong.
     """
     options = definition.options
+    zone = zone_of(definition) or zone
     if not options.cron.strip() and not options.cron_datetime_range:
         return None
     ticks = None
@@ -117,6 +119,23 @@ def schedule_of(definition: RuleDef, zone: tzinfo, now: int) -> Schedule | None:
             message = f"rule {definition.id}: cronDatetimeRange: the end isn't after the begin"
             raise ConfigError(message, at=places.of(index) or definition.at)
     return Schedule(ticks, length, ranges, now)
+
+
+def zone_of(definition: RuleDef) -> tzinfo | None:
+    """Return the time zone that a rule names, None if it doesn't.
+
+    Raises:
+        ConfigError: there is no such zone.
+    """
+    name = definition.options.timezone
+    if not name:
+        return None
+    try:
+        return named_zone(name)
+    except ConfigError as error:
+        error.message = f"rule {definition.id}: timezone: {error.message}"
+        error.at = definition.where.below("options").of("timezone") or definition.at
+        raise
 
 
 def run_length(definition: RuleDef) -> int | None:

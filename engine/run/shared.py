@@ -90,6 +90,10 @@ class SharedSource:
     def topics(self) -> Sequence[str]:
         return self.runner.topics
 
+    @property
+    def repeats(self) -> int:
+        return 0
+
     def recognise(self, identities: Sequence[int]) -> None:
         """What one of several rules has taken, others may not have."""
 

@@ -38,7 +38,7 @@ class Arrival:
     """The label of its stream in the query."""
     position: Mapping[str, Any] | None = None
     """Where the source goes on after this batch, if it can; see ``RewindableSource``."""
-    identities: Callable[[], Sequence[int]] | None = None
+    identities: Sequence[int] | None = None
     """By what the source knows the messages when they come again; see ``RecognisingSource``."""
     batch: Batch | None = None
     """The batch as it came, if some of its messages gave no row."""
@@ -104,6 +104,10 @@ class StreamReader(Protocol):
     def begin_at(self, position: Mapping[str, Any]) -> None:
         """Begin where a batch that this source gave before has ended, if it can."""
 
+    @property
+    def repeats(self) -> int:
+        """How many of the last messages may be delivered again to a source that recognises them."""
+
     def recognise(self, identities: Sequence[int]) -> None:
         """Pass over messages that have been taken before, if the source can tell."""
 
@@ -165,6 +169,13 @@ class SourceRunner:
         """The filters of topics inside the engine that it reads."""
         with self._used():
             return tuple(getattr(self._source, "topics", ()))
+
+    @property
+    def repeats(self) -> int:
+        """How many of the last messages may be delivered again to a source that recognises them."""
+        with self._used():
+            found: int = getattr(self._source, "repeats", 0)
+        return found
 
     def recognise(self, identities: Sequence[int]) -> None:
         """Pass over messages that have been taken before, if the source can tell."""

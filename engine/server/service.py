@@ -6,11 +6,11 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import anyio
 from anyio.abc import TaskGroup
 
+from engine.config.zone import named_zone
 from engine.engine import Engine
 from engine.server.configs import Configs
 from engine.server.credentials import Credentials
@@ -74,7 +74,7 @@ async def service(
     Raises:
         StoreFailed: the definitions can't be read, or another server has them.
     """
-    zone = ZoneInfo(settings.timezone) if settings.timezone else None
+    zone = named_zone(settings.timezone) if settings.timezone else None
     engine = Engine(root, drain=drain, zone=zone)
     definitions = Definitions(engine.data_path / "server")
     try:

@@ -11,6 +11,7 @@ from engine.config.convert import config_from, expected
 from engine.config.document import read
 from engine.config.fields import Size
 from engine.config.interpolate import interpolate
+from engine.config.zone import named_zone
 from engine.errors import ConfigError
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
@@ -79,9 +80,8 @@ def load_settings(root: Path) -> ServerSettings:
 
 
 def _check_zone(name: str) -> None:
-    from zoneinfo import ZoneInfo
-
     try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise ConfigError(f"server.timezone: unknown time zone {name!r}") from None
+        named_zone(name)
+    except ConfigError as error:
+        error.message = f"server.timezone: {error.message}"
+        raise

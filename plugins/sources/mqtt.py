@@ -7,9 +7,11 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from engine.api import Batch, Emit, Source
-from engine.mqtt import Arrivals, KnownMessages, Subscription, identities
+from engine.mqtt import Arrivals, KnownMessages, Subscription
 from engine.mqtt.broker import BrokerConfig, follow, shared_link
 from engine.topics import check_filter
+
+_ANY_NUMBER = 65_535  # packet identifiers; MQTT 3 has no other bound
 
 
 class MqttSourceConfig(BrokerConfig, kw_only=True):
@@ -25,7 +27,7 @@ class Mqtt(Source[MqttSourceConfig]):
     """
 
     _subscription: Subscription
-    _known = KnownMessages()
+    _known: KnownMessages | None = None
     _exits: AsyncExitStack | None = None
 
     def validate(self) -> None:
@@ -38,8 +40,14 @@ class Mqtt(Source[MqttSourceConfig]):
         """How many messages the broker sends before it waits for an acknowledgement."""
         return self.config.settings().receive_maximum
 
+    @property
+    def repeats(self) -> int:
+        """How many of the last messages the broker may deliver again."""
+        settings = self.config.settings()
+        return settings.receive_maximum if settings.version == "5" else _ANY_NUMBER
+
     def recognise(self, identities: Sequence[int]) -> None:
-        """Pass over messages with these identities when the broker repeats them."""
+        """Pass over messages with these identities, and all later ones, when they are repeated."""
         self._known = KnownMessages(identities)
 
     async def open(self) -> None:
@@ -53,14 +61,13 @@ class Mqtt(Source[MqttSourceConfig]):
     async def run(self, emit: Emit) -> None:
         subscription = self._subscription
         while True:
-            arrivals = self._known.unknown(await subscription.read())
-            if not len(arrivals):
-                subscription.acknowledge(arrivals)
-                continue
+            arrivals, identities = await subscription.read(), None
+            if self._known is not None:
+                arrivals, identities = self._known.sift(arrivals)
             batch = Batch(payloads=arrivals.payloads, meta=_MessageMetadata(arrivals))
+            batch.identities = identities
             if arrivals.parcels:
                 batch.acknowledge = lambda done=arrivals: subscription.acknowledge(done)
-                batch.identities = lambda named=arrivals: identities(named)
             await emit(batch)
 
     def _filters(self) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,9 +19,10 @@ class Numbered(Source[Config]):
 
     async def run(self, emit: Emit) -> None:
         for number in self.numbers:
-            await emit(Batch([{"n": number}], identities=partial(list, [number])))
+            await emit(Batch([{"n": number}], identities=[number]))
 
     numbers: Sequence[int] = ()
+    repeats = 10
 
     def recognise(self, identities: Sequence[int]) -> None:
         self.recognised.append(list(identities))

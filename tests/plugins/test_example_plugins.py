@@ -29,6 +29,13 @@ def result(name: str, *args: Any) -> Any:
         return error.message
 
 
+@pytest.fixture(autouse=True, scope="module")
+def loaded() -> None:
+    """Load them before hypothesis measures how long an example takes."""
+    for name in PluginRegistry(Path("/nowhere")).describe(PluginKind.FUNCTION, "geohash").functions:
+        instance(name)
+
+
 @cache
 def instance(name: str) -> Function:
     made: Function = PluginRegistry(Path("/nowhere")).get(PluginKind.FUNCTION, name).instance()
