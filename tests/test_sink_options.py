@@ -104,7 +104,9 @@ async def test_a_named_section_may_hold_common_properties(
         ({"lingerInterval": "soon"}, "lingerInterval", ""),
         ({"format": "delimted"}, "unknown format 'delimted'", "did you mean 'delimited'?"),
         ({"format": "delimited", "delimiter": ""}, "can't be the delimiter", "','"),
-        ({"enableCache": True}, "enableCache is not supported yet", ""),
+        ({"schemaId": "a.B"}, "schemaId is not supported yet", ""),
+        ({"resendPriority": 1}, "resendPriority is for resending beside new results", ""),
+        ({"enableCache": True, "maxDiskCache": 300}, "must be a multiple of bufferPageSize", ""),
     ],
 )
 async def test_properties_that_cant_work_are_refused(

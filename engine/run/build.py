@@ -147,8 +147,8 @@ class Builder:
         sinks = [self._sink(rule, action, letters) for action in definition.actions]
         sinks += [self._extra_sink(rule, sink, index) for index, sink in enumerate(extra_sinks)]
         parts = RuleParts(self._pipeline(rule, plan, inputs, sinks), inputs, sinks, letters)
-        cached = [sink for sink in parts.all_sinks if sink.options.enable_cache]
-        warn_of_orphans(self._root, rule.id, [sink.short_name for sink in cached])
+        caches = (sink.cache for sink in parts.all_sinks)
+        warn_of_orphans(self._root, rule.id, {cache.folder for cache in caches if cache})
         parts.streams = frozenset(scan.stream for scan in plan.scans)
         if definition.options.qos and not definition.temp:
             self._resume(rule, plan, parts)

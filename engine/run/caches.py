@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -47,14 +47,13 @@ def remove_caches(root: Path, rule_id: str) -> None:
         logger.error("rule=%s its caches can't be deleted: %s", rule_id, error)
 
 
-def warn_of_orphans(root: Path, rule_id: str, sinks: Iterable[str]) -> None:
-    """Say what is in caches that none of ``sinks`` has, for nobody will send it."""
+def warn_of_orphans(root: Path, rule_id: str, used: Set[Path]) -> None:
+    """Say what is in the folders of a rule that no sink uses, for nobody will send it."""
     folder = _rule_folder(root, rule_id)
     if not folder.is_dir():
         return
-    names = set(map(_safe, sinks))
     for each in sorted(folder.iterdir()):
-        if each.name not in names and any(each.glob("*.seg")):
+        if each not in used and any(each.glob("*.seg")):
             logger.warning(
                 "rule=%s has no sink with a cache %s any more; what it left is in %s",
                 rule_id,

@@ -65,6 +65,7 @@ class SinkRunner:
         """
         self.name = name
         self.config = config
+        self.cache = cache
         self.options = options
         self.flow: Flow[Outgoing | Due] = Flow(options.buffer_length, Overflow.BLOCK, _never)
         self._sink = sink

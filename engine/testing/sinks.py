@@ -58,6 +58,10 @@ class _Lost:
     def lose(self, place: str, reason: str, message: str, indexes: Iterable[int]) -> None:
         raise AssertionError(f"{place}: {reason}: {message}")
 
+    def keep(self, indexes: Sequence[int]) -> Sequence[int]:
+        """There is no cache."""
+        return indexes
+
     def confirm(self) -> None:
         """Nobody waits for it."""
 

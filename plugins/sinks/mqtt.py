@@ -22,8 +22,8 @@ class MqttSinkConfig(BrokerConfig, kw_only=True):
 
     topic: Template
     retained: bool = False
-    properties: dict[str, str] = msgspec.field(default_factory=dict)
-    """User properties of MQTT 5."""
+    properties: dict[str, Template] = msgspec.field(default_factory=dict)
+    """User properties of MQTT 5; their values may hold fields, too."""
 
 
 class Mqtt(Sink[MqttSinkConfig]):
@@ -52,6 +52,7 @@ class Mqtt(Sink[MqttSinkConfig]):
         if self._link.state is not LinkState.CONNECTED:
             await self._wait_connected()
         topics = batch.meta.column("topic")
+        properties = batch.meta.column("properties")
         payloads = batch.payloads or []
         waiting_for: Sequence[int] = range(len(payloads))
         rejected: dict[int, str] = {}
@@ -64,7 +65,9 @@ class Mqtt(Sink[MqttSinkConfig]):
                     else [payloads[i] for i in waiting_for],
                     qos=config.qos,
                     retained=config.retained,
-                    user_properties=config.properties or None,
+                    user_properties=[properties[i] for i in waiting_for]
+                    if properties[0]
+                    else config.properties or None,
                 )
                 break
             except PublishRejected as error:
@@ -73,16 +76,17 @@ class Mqtt(Sink[MqttSinkConfig]):
             except PublishInterrupted as error:
                 rejected.update((waiting_for[i], reason) for i, reason in error.rejected.items())
                 waiting_for = [waiting_for[i] for i in error.unconfirmed]
-                await self._link.wait_connected()
+                await self._wait_connected(waiting_for)
         if rejected:
             raise Rejected(", ".join(sorted(set(rejected.values()))), indexes=list(rejected))
 
-    async def _wait_connected(self) -> None:
+    async def _wait_connected(self, waiting_for: Sequence[int] | None = None) -> None:
         with anyio.move_on_after(_WAIT) as waiting:
             await self._link.wait_connected()
         if waiting.cancelled_caught:
             error = self._link.last_error
-            raise NotConnected(error.message if error else f"no connection to {self.config.server}")
+            message = error.message if error else f"no connection to {self.config.server}"
+            raise NotConnected(message, indexes=waiting_for)
 
     async def close(self) -> None:
         exits, self._exits = self._exits, None
