@@ -10,7 +10,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python -m engine demo --seconds 10
 
 test: $(VENV)/.dev mosquitto
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

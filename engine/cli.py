@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from engine import __version__
+from engine import __version__, cli_client, cli_serve
 from engine.cli_plugin import plugins
 from engine.cli_state import state
 from engine.errors import EngineError
@@ -58,7 +58,9 @@ def _is_rule_file(given: list[str]) -> bool:
     """Tell whether the command was left out."""
     known = {command.name for command in app.registered_commands}
     known |= {
-        group.typer_instance.info.name for group in app.registered_groups if group.typer_instance
+        group.name or group.typer_instance.info.name
+        for group in app.registered_groups
+        if group.typer_instance
     }
     first = next((word for word in given if not word.startswith("-")), None)
     return first is not None and first not in known
@@ -114,7 +116,7 @@ def run(
     from engine.command import Limits, run_rules
     from engine.duration import parse_duration
 
-    _log_to_stderr(log_level)
+    log_to_stderr(log_level)
     limits = Limits(
         seconds=parse_duration(duration) if duration else None,
         results=limit,
@@ -122,6 +124,11 @@ def run(
     )
     failed = anyio.run(partial(run_rules, watch=watch), files, root, limits)
     raise typer.Exit(FAILED if failed else DONE)
+
+
+app.command("serve")(cli_serve.serve)
+app.add_typer(cli_serve.token, name="token")
+app.add_typer(cli_client.app, name="server")
 
 
 @app.command("demo")
@@ -138,7 +145,7 @@ def demo(
 
     from engine.demo import run_demo
 
-    _log_to_stderr(log_level)
+    log_to_stderr(log_level)
     failed = anyio.run(run_demo, seconds, broker, devices)
     raise typer.Exit(FAILED if failed else DONE)
 
@@ -176,7 +183,8 @@ def functions(
         typer.echo(function_table(known))
 
 
-def _log_to_stderr(level: str) -> None:
+def log_to_stderr(level: str) -> None:
+    """Send the log to standard error from a level on."""
     if level.lower() not in _LEVELS:
         raise typer.BadParameter(f"{level!r} is not one of {', '.join(_LEVELS)}")
     handlers: list[Any] = [logging.StreamHandler(sys.stderr)]

@@ -90,6 +90,7 @@ _TURNS = 12
 
 async def settled() -> None:
     """Return once every task waits for something: a message, a timer, the network."""
-    for _ in range(_TURNS):  # waiting for all of them costs 0.1 s where one isn't done at once
-        await anyio.lowlevel.checkpoint()
-    await anyio.wait_all_tasks_blocked()
+    for _ in range(2):  # all may wait while what wakes one of them is only scheduled
+        for _ in range(_TURNS):  # waiting for all costs 0.1 s where one isn't done at once
+            await anyio.lowlevel.checkpoint()
+        await anyio.wait_all_tasks_blocked()

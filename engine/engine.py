@@ -27,7 +27,7 @@ from engine.config.rules import rule_from
 from engine.config.streams import streams_from
 from engine.errors import ConfigError, EngineError
 from engine.memory import BUS, MemoryBus, memory_bus
-from engine.packages import settle_packages
+from engine.plugin.files import STAGING
 from engine.registry import PluginRegistry
 from engine.reload import Changes, Reloader
 from engine.run.book import RuleBook
@@ -111,7 +111,10 @@ class Engine:
     async def __aenter__(self) -> Engine:
         if self._host is not None:
             raise EngineError("the engine is running already")
-        settle_packages(self.root)
+        if (self.root / STAGING).is_dir():  # an installation was interrupted, or goes on
+            from engine.packages import Packages  # few engines have to
+
+            await asyncio.to_thread(Packages(self.root).settle)
         self._host = asyncio.create_task(self._run(), name="engine")
         await self._ready.wait()
         return self
@@ -237,12 +240,9 @@ class Engine:
         Raises:
             SqlError: the query is wrong.
         """
-        from engine.explain import explain_code, explain_plan
-        from engine.sql.analyse import analyse
-        from engine.sql.parse import parse_select
-        from engine.sql.source import SourceText
+        from engine.explain import explain_code, explain_plan, plan_of
 
-        plan = analyse(parse_select(sql), SourceText(sql), self.catalog.schemas(), self.functions)
+        plan = plan_of(sql, self.catalog, self.functions)
         return explain_code(plan, self.functions) if code else explain_plan(plan)
 
     def define_stream(self, name: str, *, replace: bool = False, **properties: Any) -> Stream:
@@ -364,6 +364,16 @@ class Engine:
         definition = self._definition(rule)
         await self._open_tables()
         return await self.rules.update(definition, versions=versions)
+
+    def check(self, rule: RuleLike) -> RuleDef:
+        """Try a rule and return its definition: everything is made, nothing is opened or run.
+
+        Raises:
+            EngineError: the rule is wrong.
+        """
+        definition = self._definition(rule)
+        self._trial().build(definition)
+        return definition
 
     async def delete(self, rule_id: str) -> None:
         """Stop a rule and forget it, with its state.
@@ -521,6 +531,11 @@ class Engine:
     @property
     def _checkpoint_file(self) -> Path:
         return self.data_path / CHECKPOINTS
+
+    @property
+    def properties(self) -> Properties:
+        """The connections and sections that streams and actions may name."""
+        return self._properties
 
     @property
     def data_path(self) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from engine.catalog import Stream
+from engine.catalog import Catalog, Stream
 from engine.layout import Layout
 from engine.sql.assemble import PipelineOptions, assemble
 from engine.sql.ast import Alias, Call, Column, Expr, MetaValue, Star, Supplied, Type
@@ -28,6 +28,21 @@ from engine.sql.plan import (
 )
 from engine.sql.printer import to_sql
 from engine.sql.walk import rebuild
+
+
+def plan_of(sql: str, catalog: Catalog, functions: FunctionRegistry) -> Plan:
+    """Return the plan of a query.
+
+    Raises:
+        SqlError: the query is wrong.
+    """
+    # sqlglot takes a while to import
+    from engine.sql.analyse import analyse
+    from engine.sql.parse import parse_select
+    from engine.sql.source import SourceText
+
+    tables = catalog.tables()
+    return analyse(parse_select(sql), SourceText(sql), catalog.schemas(), functions, tables)
 
 
 def explain_plan(plan: Plan) -> str:

@@ -19,10 +19,10 @@ Names are case-insensitive. A null argument gives null unless the text says othe
 the wrong kind is an error of its row. Arguments in brackets may be left out. *number* is any
 number, *bigint* a whole one, *any* takes everything.
 
-Queries can't use aggregate, analytic and incremental functions yet; the analyser says so.
-Aggregate functions work on the rows of a group; *for x = …* in an example gives x in each of them.
-Analytic and incremental functions look back at earlier rows; their examples give the value for each
-row.
+Aggregate functions work on the rows of a group and take `FILTER (WHERE …)`; *for x = …* in an
+example gives x in each of them. Analytic and incremental functions look back at earlier rows and
+take `OVER (PARTITION BY … WHEN …)`; their examples give the value for each row. See
+[sql.md](sql.md).
 """
 
 

@@ -44,7 +44,14 @@ LAYERS = [
     ("engine.explain", "engine.packages"),
     ("engine.reload", "engine.engine", "engine.broker"),
     ("engine.testing", "engine.demo", "engine.command", "engine.reference", "engine.watch"),
-    ("engine.cli", "engine.cli_plugin", "engine.cli_state"),
+    ("engine.server",),
+    (
+        "engine.cli",
+        "engine.cli_client",
+        "engine.cli_plugin",
+        "engine.cli_serve",
+        "engine.cli_state",
+    ),
     ("engine", "engine.__main__"),
 ]
 
@@ -106,6 +113,9 @@ def test_only_its_own_room_knows_a_library(path: Path) -> None:
         "aiomqtt": "engine.mqtt",
         "iotcore": "engine.broker",
         "typer": "engine.cli",
+        "litestar": "engine.server",
+        "uvicorn": "engine.server.serve",
+        "jwt": "engine.server.credentials",
         "re2": "engine.sql.regexp",
         "cryptography": "engine.run.sealing",
     }

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engine import Engine, SqlError
-from engine.testing import Feed, run_case
+from engine.testing import Feed, Message, run_case
 from tests.conftest import Rows, eventually
 
 ROW: dict[str, Any] = {
@@ -277,3 +277,38 @@ async def test_an_analytic_function_compares_windows(engine: Engine) -> None:
         advance_to=3000,
     )
     assert outcome.rows == [{"s": 10}, {"s": 25, "before": 24}]
+
+
+@pytest.mark.parametrize("pattern", ["", "abc", "a%", "%c", "%b%", "a_c"])
+async def test_a_missing_column_is_not_unlike_anything(engine: Engine, pattern: str) -> None:
+    outcome = await run_case(
+        f'SELECT a NOT LIKE "{pattern}" AS r FROM demo',
+        [Feed.of("CREATE STREAM demo () WITH ()", (0, {}), (1, {"a": None}), (2, {"a": "x"}))],
+    )
+    assert outcome.rows == [{"r": False}, {"r": False}, {"r": True}]
+
+
+@pytest.mark.parametrize(
+    ("sql", "options"),
+    [
+        ("SELECT lag(v) AS l FROM demo", {}),
+        ("SELECT v FROM demo", {"isEventTime": True, "lateTolerance": 0}),
+        ("SELECT count(*) AS n FROM demo", {}),
+    ],
+)
+async def test_metadata_goes_with_the_row(
+    engine: Engine, sql: str, options: dict[str, object]
+) -> None:
+    feed = Feed(
+        'CREATE STREAM demo () WITH (TIMESTAMP="ts")',
+        [Message(at, rows=[{"v": at, "ts": at}], meta={"topic": f"t{at}"}) for at in (0, 1)],
+    )
+    outcome = await run_case(sql, [feed], options={"sendMetaToSink": True, **options})
+    assert [row["__meta"] for row in outcome.rows] == [{"topic": "t0"}, {"topic": "t1"}]
+
+
+async def test_windows_have_no_metadata_to_send(engine: Engine) -> None:
+    sql = "SELECT v FROM demo GROUP BY COUNTWINDOW(2)"
+    feed = Feed("CREATE STREAM demo () WITH ()")
+    outcome = await run_case(sql, [feed], options={"sendMetaToSink": True})
+    assert "sendMetaToSink is for queries of single rows" in str(outcome.refused)

@@ -6,7 +6,6 @@
 from engine.packages.archive import Limits as Limits
 from engine.packages.fetch import FetchLimits as FetchLimits
 from engine.packages.packages import Packages as Packages
-from engine.packages.packages import settle_packages as settle_packages
 from engine.packages.record import Record as Record
 from engine.packages.report import Installed as Installed
 from engine.packages.report import PluginReport as PluginReport
@@ -22,5 +21,4 @@ __all__ = (
     "Record",
     "Removed",
     "User",
-    "settle_packages",
 )

@@ -8,7 +8,8 @@ import http.client
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -58,7 +59,8 @@ def fetch(
             f"{place}: packages come from a path or an http(s) URL, not from {scheme}"
         )
     target = folder / (Path(urlsplit(source).path).name or "package.zip")
-    digest = _copy(chunks, target, source, limits)
+    with closing(chunks):
+        digest = _copy(chunks, target, source, limits)
     if sha256 and digest != sha256.lower().removeprefix("sha256:"):
         raise PluginError(
             f"{source}: its SHA-256 is {digest}, not {sha256.lower()}",
@@ -80,7 +82,7 @@ def _copy(chunks: Iterator[bytes], target: Path, source: str, limits: FetchLimit
     return digest.hexdigest()
 
 
-def _read(path: Path) -> Iterator[bytes]:
+def _read(path: Path) -> Generator[bytes, None, None]:
     try:
         with path.open("rb") as file:
             yield from iter(lambda: file.read(_CHUNK), b"")
@@ -93,11 +95,12 @@ class _OnlyHttp(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore[no-untyped-def]
         if urlsplit(newurl).scheme.lower() not in ("http", "https"):
+            fp.close()
             raise PluginError(f"{_without_password(req.full_url)}: leads to {newurl[:100]}")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _download(url: str, limits: FetchLimits) -> Iterator[bytes]:
+def _download(url: str, limits: FetchLimits) -> Generator[bytes, None, None]:
     shown = _without_password(url)
     end = time.monotonic() + limits.total
     opener = urllib.request.build_opener(_OnlyHttp)

@@ -28,6 +28,7 @@ from engine.packages.report import Installed, PluginReport, Removed
 from engine.packages.skeleton import create
 from engine.packages.users import User, users_of
 from engine.plugin.describe import PluginDescription
+from engine.plugin.files import STAGING
 from engine.registry import (
     FileState,
     Origin,
@@ -39,7 +40,6 @@ from engine.registry import (
 from engine.state.errors import StoreFailed
 from engine.state.lock import FolderLock
 
-_STAGING = Path("plugins", ".staging")
 _UNPACKED = "unpacked"
 
 
@@ -316,7 +316,7 @@ class Packages:
     @contextmanager
     def _exclusive(self) -> Iterator[Path]:
         """Yield an empty staging folder that nobody else uses; it is gone afterwards."""
-        staging = self._root / _STAGING
+        staging = self._root / STAGING
         made = [folder for folder in (staging, staging.parent) if not folder.is_dir()]
         try:
             lock = FolderLock(staging)
@@ -339,16 +339,10 @@ class Packages:
             remove_empty([*(records / one for one in PluginKind), records, *made])
 
     def settle(self) -> None:
-        """Bring an interrupted operation to its end, unless one is going on."""
-        if (self._root / _STAGING).is_dir():
+        """Bring an interrupted operation to its end, unless one is going on; engines start so."""
+        if (self._root / STAGING).is_dir():
             with suppress(PluginError), self._exclusive():
                 pass  # entering does it
-
-
-def settle_packages(root: Path) -> None:
-    """Bring an interrupted operation in a root to its end, if there is one; engines start so."""
-    if (root / _STAGING).is_dir():
-        Packages(root).settle()
 
 
 def _make(changes: ChangeSet) -> None:

@@ -17,6 +17,8 @@ from engine.plugin.version import shown_version, version_key
 
 logger = logging.getLogger(__name__)
 
+STAGING = Path("plugins", ".staging")
+"""Where plugins are unpacked and checked before they are moved into their places."""
 _TICK = 100_000_000
 """Nanoseconds in which a second change may leave the same time on a file or folder."""
 

@@ -35,7 +35,7 @@ from engine.sql.emissions import WindowOptions
 from engine.sql.event_time import EventTimeOptions
 from engine.sql.fingerprint import fingerprint
 from engine.sql.pipeline import Pipeline
-from engine.sql.plan import Plan, Scan
+from engine.sql.plan import Plan, Scan, Window
 from engine.state.scope import RuleState
 from engine.state.store import CheckpointStore
 
@@ -221,6 +221,12 @@ class Builder:
         options = definition.options
         if options.is_event_time:
             self._check_timestamps(definition, plan)
+        if options.send_meta_to_sink and (len(plan.scans) > 1 or plan.find(Window) is not None):
+            raise ConfigError(
+                f"rule {definition.id}: sendMetaToSink is for queries of single rows",
+                at=definition.where.below("options").of("sendMetaToSink"),
+                hint="select what you need: meta(topic) AS topic",
+            )
         stream = self._catalog[plan.scan.stream]
         forwards = (
             plan.is_rowwise

@@ -23,7 +23,7 @@ from engine.run.receipt import Receipt
 from engine.run.source import Arrival
 from engine.state.checkpoint import write_checkpoint
 from engine.state.codec import CODEC
-from engine.state.scope import RuleState, StateSnapshot
+from engine.state.scope import RuleState, StateSnapshot, scope_key
 from engine.state.store import CheckpointStore
 
 logger = logging.getLogger(__name__)
@@ -242,12 +242,19 @@ def restore(rule_id: str, store: CheckpointStore, state: RuleState, fingerprint:
         state.restore({}, 0)  # in place: the functions of the rule have their scopes already
         state.store_anew()
         return Restored(message="; ".join(messages))
-    state.restore(found.parts, found.number)
     positions, known = CODEC.decode(found.parts[SOURCES])
-    if found.meta.get("query") != fingerprint:
+    has_changed = found.meta.get("query") != fingerprint
+    # functions are told apart by their place in the query, which another query has for others
+    parts = {
+        name: data
+        for name, data in found.parts.items()
+        if not (has_changed and (scope_key(name) or ("", 0))[0].startswith("function["))
+    }
+    state.restore(parts, found.number)
+    if has_changed:
         messages.append(
-            "the query has changed since the last checkpoint, so its windows and analytic "
-            "functions begin anew"
+            "the query has changed since the last checkpoint, so its windows and functions "
+            "begin anew"
         )
         return Restored(None, 0, positions, known, "; ".join(messages))
     pipeline = CODEC.decode(found.parts[PIPELINE])

@@ -52,6 +52,11 @@ class Flow(Generic[T]):
         """Rows that wait."""
         return self._rows
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits, not even a batch without rows."""
+        return not self._items
+
     async def put(self, item: T) -> None:
         """Add a batch, after waiting for room where the policy says so."""
         size = len(item)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+LATENCY_BUCKETS = 21
+"""10 µs, and each the double of the one before, up to 5.2 s; the last: what takes longer."""
+
 
 @dataclass(slots=True)
 class OperatorMetrics:
@@ -23,6 +26,16 @@ class OperatorMetrics:
     last_invocation: int = 0
     latency: int = 0
     """Nanoseconds that the last batch took."""
+    latencies: list[int] = field(default_factory=lambda: [0] * LATENCY_BUCKETS)
+    """Batches by what they took: up to 10 µs, 20 µs, 40 µs and so on; the last: longer than all."""
+    total_latency: int = 0
+    """Nanoseconds that all batches took."""
+
+    def took(self, nanoseconds: int) -> None:
+        """Note what a batch took."""
+        self.latency = nanoseconds
+        self.total_latency += nanoseconds
+        self.latencies[min((nanoseconds // 10_000).bit_length(), LATENCY_BUCKETS - 1)] += 1
 
     def failed(self, message: str, rows: int, at: int) -> None:
         """Count records that failed together."""

@@ -225,6 +225,22 @@ class Properties:
         merged.update({k: v for k, v in given.items() if k != "connectionSelector"})
         return merged
 
+    def sections(self, kind: PluginKind, name: str) -> dict[str, Any]:
+        """Return all sections of a plugin by name; those that were added win over its file.
+
+        Raises:
+            ConfigError: the file can't be read.
+        """
+        found = dict(self._file_sections(kind, name))
+        for (of_kind, of_name, key), section in self._sections.items():
+            if (of_kind, of_name) == (kind, name):
+                found[key] = section
+        return found
+
+    def connections(self) -> dict[str, PropertySet]:
+        """Return the named connections."""
+        return dict(self._connections)
+
     def _connection(self, name: str, where: Positions) -> dict[str, Any]:
         if name not in self._connections:
             raise ConfigError(

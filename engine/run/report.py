@@ -19,6 +19,11 @@ _IN_EKUIPER = {
 """What states that eKuiper doesn't have are to its clients; their message says the rest."""
 
 
+def in_ekuiper(state: RuleState) -> str:
+    """Return a state in the words that eKuiper's clients know."""
+    return _IN_EKUIPER.get(state, str(state))
+
+
 class BalanceReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Where the rows of a rule went; see ``engine.run.metrics.Balance``."""
 
@@ -67,7 +72,7 @@ class RuleReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         ``state`` is added, for there are states that eKuiper's ``status`` doesn't tell apart.
         """
         found: dict[str, Any] = {
-            "status": _IN_EKUIPER.get(self.state, str(self.state)),
+            "status": in_ekuiper(self.state),
             "message": self.message,
             "lastStartTimestamp": self.last_start,
             "lastStopTimestamp": self.last_stop,

@@ -128,6 +128,8 @@ class Rule:
         self.status = RuleStatus(clock)
         self.parts: RuleParts | None = None
         self.finished = anyio.Event()
+        self.taps: list[Callable[[Result], None]] = []
+        """Called with all results, for those who watch; they must be quick and change nothing."""
         self._clock = clock
         self._build = build
         self._limit = limit
@@ -368,7 +370,7 @@ class Rule:
         if self._was_set_back:  # it may have arrived by the time of before
             now = min(now, self._latest)
         result = await parts.pipeline.push(arrival.stream, frame, now)
-        parts.metrics.latency = perf_counter_ns() - started
+        parts.metrics.took(perf_counter_ns() - started)
         self.metrics.queued -= len(arrival)
         self._counted(result, arrival)
         if self.definition.options.send_error and arrival.failures:
@@ -391,6 +393,8 @@ class Rule:
             receipt.done()
             return
         ticket = Ticket(counted, len(parts.sinks), self.metrics, receipt, self._note_error)
+        for tap in self.taps:
+            tap(result)
         for sink in parts.sinks:
             await sink.flow.put(Outgoing(result.rows, result.payloads, ticket, result.sizes))
 

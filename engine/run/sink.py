@@ -23,6 +23,7 @@ from engine.run.messages import Claim, Composer, Messages
 from engine.run.messages import Outgoing as Outgoing
 from engine.run.metrics import OperatorMetrics
 from engine.run.properties import SinkOptions
+from engine.run.waiting import happens_within
 
 logger = logging.getLogger(__name__)
 
@@ -96,12 +97,32 @@ class SinkRunner:
                 await close_quietly(self._sink, self.name)
 
     async def _open_and_deliver(self, opened: Callable[[], None]) -> None:
-        await self._persist(self._open)
+        try:
+            await self._persist(self._open, self._wait_to_open)
+        except FlowClosed:
+            return
         opened()
         if self.options.is_batched:
             await self._deliver_gathered()
         else:
             await self._deliver_each()
+
+    async def _wait_to_open(self, seconds: float) -> None:
+        """Wait for the next attempt to open.
+
+        Raises:
+            FlowClosed: the rule has ended, and there is nothing for the sink.
+        """
+        closed = self.flow.closed
+        if not closed.is_set():
+            await happens_within(self._clock, closed, seconds)
+        elif not self.flow.is_empty:
+            await self._wait(seconds)
+        if closed.is_set() and self.flow.is_empty:
+            raise FlowClosed
+
+    async def _wait(self, seconds: float) -> None:
+        await self._clock.sleep_until(self._clock.now() + int(seconds * 1000))
 
     async def _open(self) -> None:
         sink = self._sink
@@ -152,7 +173,9 @@ class SinkRunner:
                 due = self._clock.now() + linger
             alarm.set(due)
 
-    async def _persist(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _persist(
+        self, work: Callable[[], Awaitable[None]], wait: Callable[[float], Awaitable[None]]
+    ) -> None:
         """Do something again, with growing delays, for as long as it finds nobody at the end."""
         backoff = Backoff()
         is_lost = False
@@ -162,7 +185,7 @@ class SinkRunner:
             except NotConnected as error:
                 is_lost = True
                 self._use.ctx.report_connection(False, error.message)
-                await self._clock.sleep_until(self._clock.now() + int(backoff.next() * 1000))
+                await wait(backoff.next())
                 continue
             finally:
                 self.metrics.last_invocation = self._clock.now()
@@ -189,7 +212,7 @@ class SinkRunner:
         size = len(messages.places)
         started = perf_counter_ns()
         try:
-            await self._persist(lambda: self._sink.collect(messages.batch))
+            await self._persist(lambda: self._sink.collect(messages.batch), self._wait)
         except Rejected as error:
             lost = range(size) if error.indexes is None else error.indexes
             self._lose(ticket, "rejected", error, messages.rows_of(lost))
@@ -199,7 +222,7 @@ class SinkRunner:
             self._lose(ticket, "sink error", error, messages.rows_of(range(size)))
         else:
             self.metrics.records_out += size
-        self.metrics.latency = perf_counter_ns() - started
+        self.metrics.took(perf_counter_ns() - started)
 
     def _lose(self, ticket: Claim, reason: str, error: Exception, places: Sequence[int]) -> None:
         message = error.message if isinstance(error, EngineError) else str(error)

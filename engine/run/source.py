@@ -270,7 +270,7 @@ class SourceRunner:
         decoding.records_in += messages
         decoding.processed += messages
         decoding.records_out += len(frame)
-        decoding.latency = latency
+        decoding.took(latency)
         metrics.last_invocation = decoding.last_invocation = now
         if failures:
             decoding.failed(failures[-1][1].message, len(failures), now)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from engine.layout import Layout
 from engine.ops.changed_columns import ChangedColumns
 from engine.ops.hits import HitCount, HitTime
@@ -49,6 +51,7 @@ def assemble(
     bind: Bind,
 ) -> Pipeline:
     """Return the pipeline of a plan; ``layouts`` are those of its streams, by label."""
+    plan = msgspec.structs.replace(plan, carries_metadata=options.query.send_meta_to_sink)
     remembered = _remembered(plan)
     bindings = Bindings(bind, remembered)
     inner = _inner(plan, layouts, functions, options, bindings)

@@ -447,7 +447,8 @@ class ExpressionCompiler:
             return Code(text, nullable=False)
         matches = self.constant(operators.like_pattern(pattern.value).fullmatch)
         test = "is None" if node.negated else "is not None"
-        operands = self._all(node.value, trusted=FIRST)
+        # a pattern without % is compared as a whole, which doesn't raise for null
+        operands = self._all(node.value, trusted=() if node.negated else FIRST)
         text = self._guarded(operands, "False", lambda v: f"{matches}({v}) {test}")
         return Code(text, nullable=False)
 

@@ -29,7 +29,7 @@ from engine.sql.plan import (
 )
 from engine.sql.query import Query, Result
 from engine.sql.records import Records
-from engine.sql.stage import Key, Needs, Stage, final_stage, needs_of
+from engine.sql.stage import ALL_METADATA, Key, Needs, Stage, final_stage, needs_of
 from engine.sql.walk import walk
 
 MakeQuery = Callable[[Stage], Query]
@@ -107,7 +107,10 @@ def later_needs(plan: Plan, *, before: tuple[type[Any], ...]) -> Needs:
         if isinstance(node, before):
             break
         found += expressions_of(node)
-    return needs_of(plan, found)
+    needs = needs_of(plan, found)
+    if plan.carries_metadata and ALL_METADATA not in needs.metadata:
+        return Needs((*needs.metadata, ALL_METADATA), needs.supplied)
+    return needs
 
 
 class _Ranks:

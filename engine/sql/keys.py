@@ -20,12 +20,12 @@ def typed_key(values: tuple[Any, ...]) -> Hashable:
 
 
 def frozen(value: Any) -> Hashable:
-    """Return one value as a key; see `typed_key`."""
+    """Return one value as a key, which can be part of a snapshot; see `typed_key`."""
     if isinstance(value, bool):
-        return (bool, value)
+        return ("boolean", value)
     if isinstance(value, (list, tuple)):
-        return (list, tuple(map(frozen, value)))
+        return ("list", tuple(map(frozen, value)))
     if isinstance(value, dict):
-        return (dict, frozenset((key, frozen(item)) for key, item in value.items()))
+        return ("object", frozenset((key, frozen(item)) for key, item in value.items()))
     key: Hashable = value
     return key

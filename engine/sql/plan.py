@@ -233,6 +233,8 @@ class Plan(msgspec.Struct, frozen=True):
 
     sql: str
     root: Project
+    carries_metadata: bool = False
+    """All metadata of a row is needed to the end, whatever the query itself reads."""
 
     def operators(self) -> Iterator[Operator]:
         """Yield the operators, the last one first."""

@@ -32,6 +32,7 @@ def check_function(
     root: Path | str = ".",
     calls: Sequence[Sequence[Any]] = (),
     *,
+    literals: Sequence[int] = (),
     wrong: Sequence[Sequence[Any]] = (),
 ) -> SeenFunction:
     """Check a function, or an aggregate function, against the contract; return its results.
@@ -45,6 +46,7 @@ def check_function(
         plugin: its name in SQL, for a plugin that a rule with this root finds, or the class itself.
         root: the folder with ``plugins/`` and ``etc/``.
         calls: the arguments of some calls, each a tuple.
+        literals: the places, from 0, of arguments that must be literals in SQL.
         wrong: the literal arguments (``...`` for others) of calls that ``validate`` must refuse.
 
     Raises:
@@ -55,11 +57,11 @@ def check_function(
     stand = Stand(PluginKind.FUNCTION, plugin, root, problems, seconds=5)
     name = stand.plugin.name
     instance = stand.plugin.instance()
-    _check_validation(instance, calls, wrong, problems)
+    _check_validation(instance, calls, literals, wrong, problems)
     if isinstance(instance, AggregateFunction):
         results = _AggregateCheck(stand, problems).all(calls)
     else:
-        results = _ScalarCheck(stand, problems).all(calls)
+        results = _ScalarCheck(stand, problems, literals).all(calls)
     if problems.found:
         raise ContractBroken(f"function {name}", problems.found)
     return SeenFunction(results)
@@ -68,16 +70,17 @@ def check_function(
 def _check_validation(
     instance: Any,
     calls: Sequence[Sequence[Any]],
+    literals: Sequence[int],
     wrong: Sequence[Sequence[Any]],
     problems: Problems,
 ) -> None:
     for call in calls:
-        given: tuple[Sequence[Any], ...] = ([*call], [...] * len(call))
-        for args in given:
+        columns: list[Any] = [arg if place in literals else ... for place, arg in enumerate(call)]
+        for good in [[*call], columns]:
             try:
-                instance.validate(args)
+                instance.validate(good)
             except Exception as error:
-                problems.note(f"validate({_shown(args)}) refuses a good call: {text_of(error)}")
+                problems.note(f"validate({_shown(good)}) refuses a good call: {text_of(error)}")
     for args in wrong:
         try:
             instance.validate([*args])
@@ -90,9 +93,10 @@ def _check_validation(
 
 
 class _ScalarCheck:
-    def __init__(self, stand: Stand, problems: Problems) -> None:
+    def __init__(self, stand: Stand, problems: Problems, literals: Sequence[int]) -> None:
         self._stand = stand
         self._problems = problems
+        self._literals = literals
 
     def all(self, calls: Sequence[Sequence[Any]]) -> list[Any]:
         trial = self._trial()
@@ -138,7 +142,7 @@ class _ScalarCheck:
         if isinstance(self._stand.plugin.export, PythonFunction):
             return
         for call in calls[:1]:
-            for place in range(len(call)):
+            for place in set(range(len(call))) - {*self._literals}:
                 args = [*call]
                 args[place] = None
                 self._called(self._trial(), args)

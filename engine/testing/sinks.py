@@ -31,7 +31,7 @@ def check_sink(
     """Check a sink against the contract.
 
     It is opened and closed, also without having been opened; given batches, an empty one among
-    them; stopped in each of its ``await``; opened again.
+    them for a sink of rows; stopped in each of its ``await``; opened again.
 
     Args:
         plugin: its name, for a plugin that a rule with this root finds, or the class itself.
@@ -122,9 +122,9 @@ class _SinkCheck:
         before = self._count()
         await stand.within("collect()", trial.instance.collect(self._batch(trial, self._rows)))
         self._compare(before, len(self._rows), "when collect() has returned")
-        await stand.within(
-            "collect() of an empty batch", trial.instance.collect(self._batch(trial, []))
-        )
+        if not trial.instance.takes_payloads:  # what an empty window gives; else it is a text
+            empty = trial.instance.collect(Batch([], sizes=[0]))
+            await stand.within("collect() of an empty batch", empty)
         await stand.close(trial, "after collect()")
         self._compare(before, len(self._rows), "after an empty batch and close()")
 

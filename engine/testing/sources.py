@@ -204,7 +204,7 @@ class _SourceCheck:
             seen = SeenSource()
             self._look_at(batch, seen)
             batches.append((seen, dict(trial.instance.position())))
-            if len(batches) == 2:
+            if len(batches) >= 2:
                 raise _Enough
 
         CURRENT_USE.set(trial.use)
@@ -213,7 +213,7 @@ class _SourceCheck:
         await self._stand.close(trial, "after run()")
         if len(batches) < 2:
             return
-        (_, position), (expected, _) = batches
+        (_, position), (expected, _) = batches[:2]
         trial, again = self._trial(), SeenSource()
 
         async def take(batch: Batch) -> None:

@@ -165,14 +165,11 @@ CHANGES = ("changed_cols('c_', true, v, s)", "changed_cols('', false, v + 1) AS 
 
 
 def _items(draw: Draw, *pools: tuple[str, ...]) -> list[str]:
-    """Choose items of SELECT, each with a name of its own."""
-    found = draw(
-        st.lists(st.sampled_from([*(item for pool in pools for item in pool)]), max_size=4)
-    )
-    return [
-        item if item.startswith("changed_cols") else f"{item} AS x{number}"
-        for number, item in enumerate(dict.fromkeys(found))
-    ]
+    """Choose items of SELECT, each with a name of its own; ``changed_cols`` has several."""
+    pool = [item for items in pools for item in items]
+    found = list(dict.fromkeys(draw(st.lists(st.sampled_from(pool), max_size=4))))
+    named = [f"{item} AS x{number}" for number, item in enumerate(found) if item not in CHANGES]
+    return named + [item for item in found if item in CHANGES][:1]
 
 
 @st.composite

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from engine import ConfigError, Engine, EngineError
-from engine.api import Batch, Config, Function, NotConnected, Sink, Source
+from engine.api import Batch, Config, Context, Function, NotConnected, Sink, Source
 from engine.clock import VirtualClock, settled
 from engine.registry import PluginKind
 from tests.conftest import Rows
@@ -88,6 +88,21 @@ async def test_a_deleted_rule_is_gone(engine: Engine, collected: Rows) -> None:
         engine.status("r")
 
 
+async def test_a_deleted_rule_leaves_no_checkpoint_of_an_earlier_definition(
+    engine: Engine, collected: Rows
+) -> None:
+    sql = "SELECT accumulateWordCount(t) AS n FROM demo"
+    await started(engine, rule(sql, qos=1))
+    await engine.push("demo", [{"t": "a b"}])
+    await settled()
+    await engine.update(rule(sql, qos=0))
+    await engine.delete("r")
+    await started(engine, rule(sql, qos=1))
+    await engine.push("demo", [{"t": "c"}])
+    await settled()
+    assert collected == [{"n": 2}, {"n": 1}]
+
+
 # -- one thing at a time -----------------------------------------------------------------------
 
 
@@ -104,7 +119,7 @@ async def test_the_same_asked_twice_is_done_once(engine: Engine, journal: Journa
 async def test_asking_in_a_row_is_done_in_order(engine: Engine, journal: Journal) -> None:
     await engine.create(marked("a"))
     async with anyio.create_task_group() as tasks:
-        for ask in (engine.stop, engine.start, engine.stop, engine.delete, engine.stop):
+        for ask in (engine.stop, engine.start, engine.stop, engine.delete, engine.restart):
             tasks.start_soon(_ignoring_absence, ask, "r")
             await anyio.lowlevel.checkpoint()
     await settled()
@@ -297,6 +312,26 @@ async def test_a_missing_connection_is_no_failure_to_start(engine: Engine, clock
     assert engine.rules["r"].definition.actions[0].type == "away"
 
 
+async def test_stopping_does_not_wait_for_a_sink_that_has_nothing_to_do(engine: Engine) -> None:
+    class Away(Sink[Config]):
+        async def open(self) -> None:
+            raise NotConnected("nobody there")
+
+        async def collect(self, batch: Batch) -> None:
+            raise AssertionError
+
+    engine.plugins.register(PluginKind.SINK, "away", Away)
+    made = await started(engine, rule(actions=[{"away": {}}]))
+    with anyio.fail_after(3):
+        await engine.stop("r", drain=60)
+    await engine.start("r")
+    await settled()
+    await engine.push("demo", [{"n": 1}])
+    await engine.stop("r", drain=0.1)
+    balance = made.metrics.balance()
+    assert (balance.received, balance.pending, balance.holds) == (1, 1, True)
+
+
 async def test_an_update_of_a_stopped_rule_does_not_start_it(
     engine: Engine, journal: Journal
 ) -> None:
@@ -352,11 +387,11 @@ async def test_state_survives_an_update_of_the_sinks_and_not_of_the_query(
     engine: Engine, collected: Rows
 ) -> None:
     class Count(Function):
-        def exec(self, ctx: Any, value: Any) -> int:
+        def exec(self, ctx: Context, value: Any) -> int:
             return ctx.incr_counter("n")
 
     engine.plugins.register(PluginKind.FUNCTION, "seen", Count)
-    both = [{"collect": {}}, {"nop": {}}]
+    both: list[dict[str, Any]] = [{"collect": {}}, {"nop": {}}]
     await started(engine, rule("SELECT seen(n) AS s FROM demo"))
     for definition in (
         rule("SELECT seen(n) AS s FROM demo", actions=both),

@@ -64,6 +64,17 @@ async def test_the_same_file_changes_nothing(
     assert dict(engine.rules) == before
 
 
+async def test_a_statement_that_only_moved_is_the_same(engine: Engine, journal: Journal) -> None:
+    file = (
+        """streams: {s: 'CREATE STREAM s (n BIGINT) WITH (TYPE="memory", DATASOURCE="s")'}\n"""
+        "rules: [{id: a, sql: SELECT n FROM s, actions: [{journal: {mark: a}}]}]\n"
+    )
+    await applied(engine, load_text(file))
+    assert (await applied(engine, load_text("\n\n" + file))).unchanged == ("a",)
+    changes = await applied(engine, load_text(file.replace("BIGINT", "FLOAT")))
+    assert changes.replaced == ("a",)
+
+
 async def test_only_what_changed_is_restarted(
     engine: Engine, journal: Journal, before: dict[str, Any]
 ) -> None:
@@ -235,6 +246,19 @@ async def test_a_rule_that_was_stopped_by_hand_stays_stopped(
     assert journal.taken()[-1] == "open A"
 
 
+async def test_a_failed_rule_follows_its_stream_unless_it_was_stopped_by_hand(
+    engine: Engine, journal: Journal
+) -> None:
+    journal.fails = lambda mark: mark in ("a", "b")
+    await applied(engine, text())
+    await engine.stop("a")
+    journal.fails = lambda mark: False
+    changes = await applied(engine, text(("datasource: s}", "datasource: elsewhere}")))
+    assert changes == Changes(replaced=("b",), unchanged=("a", "c"))
+    assert engine.rules["a"].status.state == "stopped by error"
+    assert engine.rules["b"].status.state == "running"
+
+
 async def test_triggered_starts_and_stops(
     engine: Engine, journal: Journal, before: dict[str, Any]
 ) -> None:
@@ -374,6 +398,19 @@ async def test_reloads_at_the_same_time_are_done_one_after_the_other(
     assert engine.rules["b"].status.state == "running"
     assert engine.rules["a"].status.state == "stopped"
     assert journal.open == {"a": 0, "b": 1, "c": 1}
+
+
+async def test_a_rule_stopped_meanwhile_stays_stopped(
+    engine: Engine, journal: Journal, before: dict[str, Any]
+) -> None:
+    hold = engine.rules.life("a").held()  # so that the reload has to wait
+    async with anyio.create_task_group() as tasks, hold:
+        tasks.start_soon(engine.apply, text(("mark: a", "mark: A"), ("mark: b", "mark: B")))
+        await settled()
+        await engine.stop("b")
+    assert engine.rules["a"].status.state == "running"
+    assert engine.rules["b"].status.state == "stopped"
+    assert engine.rules["b"].definition.actions[0].properties == {"mark": "B"}
 
 
 async def test_a_rule_deleted_meanwhile_is_told(

@@ -81,6 +81,7 @@ async def test_a_missing_connection_says_more_than_silence(
     link.ctx.report_connection(True)
     assert made.status.state == "running"
     await clock.advance_to(START + MINUTE + 10 * SECOND)
+    link.ctx.report_connection(True)  # says nothing new
     assert made.status.state == "idle"
     link.ctx.report_connection(False, "cut")
     assert (made.status.state, made.status.message) == ("connecting", "source[s]: cut")
@@ -276,6 +277,25 @@ async def test_a_sink_without_connection_shows_while_the_rule_starts(engine: Eng
     assert status.flat()["sink_away_0_0_connection_last_disconnected_message"] == "nobody there"
 
 
+async def test_a_new_run_knows_nothing_of_lost_connections(engine: Engine) -> None:
+    reports = iter([(False, "gone")])
+
+    class Quiet(Sink[Config]):
+        async def open(self) -> None:
+            for report in reports:
+                self.ctx.report_connection(*report)
+
+        async def collect(self, batch: Batch) -> None:
+            raise AssertionError
+
+    engine.plugins.register(PluginKind.SINK, "quiet", Quiet)
+    made = await started(engine, rule(actions=[{"quiet": {}}]))
+    assert made.status.state == "connecting"
+    await engine.restart("r")
+    await settled()
+    assert made.status.state == "running"
+
+
 async def test_counts_of_the_last_run_stay_readable(
     engine: Engine, journal: Journal, clock: VirtualClock
 ) -> None:
@@ -357,7 +377,7 @@ async def test_a_rule_has_a_log_file_and_a_level_of_its_own(
             self.ctx.logger.info("news")
 
     engine.plugins.register(PluginKind.SINK, "talker", Talker)
-    actions = [{"talker": {}}]
+    actions: list[dict[str, Any]] = [{"talker": {}}]
     options: dict[str, dict[str, Any]] = {
         "loud": {"debug": True, "logFilename": "loud.log"},
         "plain": {"logFilename": "plain.log"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import subprocess
 import sys
@@ -10,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from engine import Engine
 from engine.errors import PluginError
-from engine.packages import Packages, settle_packages
+from engine.packages import Packages
 from engine.registry import PluginKind, PluginRegistry
 from tests.packages.making import function, tree, zip_of
 
@@ -89,6 +91,11 @@ def answer(root: Path) -> str:
         return error.message.partition(": ")[2]
 
 
+async def entered(root: Path) -> None:
+    async with Engine(root):
+        pass
+
+
 @pytest.mark.parametrize(
     ("operation", "before", "after"),
     [
@@ -133,7 +140,7 @@ def test_a_killed_operation_is_undone_or_completed(
         if after is FOLDER and found.startswith("two files for function geo"):
             found = new_answer  # they can't be exchanged in one step
         assert found in (old_answer, new_answer)
-        settle_packages(root)
+        asyncio.run(entered(root))
         assert normal(root) in (old, new)
         assert answer(root) == (old_answer if normal(root) == old else new_answer)
         assert not (root / "plugins" / ".staging").exists()

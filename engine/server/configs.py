@@ -1,0 +1,260 @@
+"""Named properties that clients keep on the server: sections of sources and sinks, connections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from engine.config.rule import PropertySet, RuleSet
+from engine.engine import Engine
+from engine.registry import PluginKind
+from engine.server.definitions import Change, Definitions, Kind
+from engine.server.names import checked_name
+from engine.server.problems import CONFIG_KEY, Problem, missing
+from engine.server.queries import streams_of
+from engine.server.secrets import masked, restored
+from engine.server.turns import Turns
+
+_KINDS = {PluginKind.SOURCE: Kind.SOURCE_CONFIG, PluginKind.SINK: Kind.SINK_CONFIG}
+
+
+class ConnectionDef(msgspec.Struct, frozen=True):
+    """A named connection as clients write it; ``typ`` is the type of plugin that it is for."""
+
+    id: str = ""
+    typ: str = ""
+    props: dict[str, Any] = {}
+
+
+class Configs:
+    """What can be done with sections ("configuration keys") and connections.
+
+    Whatever is built afterwards sees a change; what runs already keeps what it started with.
+    """
+
+    def __init__(self, engine: Engine, definitions: Definitions, turns: Turns) -> None:
+        self._engine = engine
+        self._definitions = definitions
+        self._turns = turns
+        self._of_files = engine.properties.copy()
+
+    def recover(self) -> None:
+        """Let rules and streams use all that is stored."""
+        made = self._of_files.copy()
+        made.add(
+            RuleSet(
+                connections={
+                    name: PropertySet(name=name, type=found.typ, properties=found.props)
+                    for name, found in self._stored_connections()
+                },
+                source_configs=self._sections(Kind.SOURCE_CONFIG),
+                sink_configs=self._sections(Kind.SINK_CONFIG),
+            )
+        )
+        self._engine.properties.become(made)
+
+    # -- sections ------------------------------------------------------------------------------
+
+    def sections(self, kind: PluginKind, plugin: str) -> dict[str, Any]:
+        """Return the sections of a source or sink by key, without secrets.
+
+        Raises:
+            ConfigError: the file with some of them can't be read.
+        """
+        checked_name(plugin, f"name of a {kind.singular}")
+        found: dict[str, Any] = masked(self._engine.properties.sections(kind, plugin))
+        return found
+
+    async def put_section(
+        self, kind: PluginKind, plugin: str, key: str, properties: dict[str, Any]
+    ) -> None:
+        """Add or replace a section. ``{key: {…}}`` is understood as ``{…}``.
+
+        Raises:
+            Problem: a name is none.
+        """
+        name = _section_name(kind, plugin, key)
+        if set(properties) == {key} and isinstance(properties[key], dict):
+            properties = properties[key]
+        async with self._turns.of(f"config {kind} {name}"):
+            old = self._engine.properties.sections(kind, plugin).get(key)
+            kept = restored(properties, old)
+            text = msgspec.json.encode(kept).decode()
+            await self._definitions.apply(Change(_KINDS[kind], name, text))
+            self.recover()
+
+    async def drop_section(self, kind: PluginKind, plugin: str, key: str) -> None:
+        """Forget a section.
+
+        Raises:
+            Problem: there is none, or it stands in a file of the server.
+        """
+        name = _section_name(kind, plugin, key)
+        async with self._turns.of(f"config {kind} {name}"):
+            if self._definitions.get(_KINDS[kind], name) is None:
+                raise missing(f"configuration key {key} of {kind.singular} {plugin}")
+            await self._definitions.apply(Change(_KINDS[kind], name, None))
+            self.recover()
+
+    def resources(self) -> dict[str, list[str]]:
+        """Return the keys of all stored sections of sinks, by type."""
+        found: dict[str, list[str]] = {}
+        for name in sorted(self._definitions.all(Kind.SINK_CONFIG)):
+            plugin, _, key = name.partition(".")
+            found.setdefault(plugin, []).append(key)
+        return found
+
+    def _sections(self, kind: Kind) -> dict[tuple[str, str], PropertySet]:
+        found = {}
+        for name, text in self._definitions.all(kind).items():
+            plugin, _, key = name.partition(".")
+            properties = msgspec.json.decode(text)
+            found[plugin, key] = PropertySet(name=key, type=plugin, properties=properties)
+        return found
+
+    # -- connections ---------------------------------------------------------------------------
+
+    def connections(self) -> list[dict[str, Any]]:
+        """Return all named connections with what is known of them."""
+        known = self._engine.properties.connections()
+        return [self.connection(name) for name in sorted(known)]
+
+    def connection(self, name: str) -> dict[str, Any]:
+        """Return a connection without its secrets, with its state and the number of its users.
+
+        The state is that of the rules that use it: ``connected``, ``disconnected`` with why, or
+        ``unused``.
+
+        Raises:
+            Problem: there is none.
+        """
+        found = self._engine.properties.connections().get(name)
+        if found is None:
+            raise missing(f"connection {name}")
+        users = self.users(name)
+        status, error = self._state(users)
+        return {
+            "id": name,
+            "typ": found.type,
+            "props": masked(found.properties),
+            "isNamed": True,
+            "status": status,
+            "err": error,
+            "refCount": len(users),
+        }
+
+    def connection_text(self, name: str) -> str:
+        """Return what is stored of a connection, "" if a file of the server has it."""
+        return self._definitions.get(Kind.CONNECTION, name) or ""
+
+    def users(self, name: str) -> dict[str, set[str]]:
+        """Return the rules that use a connection, with the operators through which they do."""
+        found: dict[str, set[str]] = {}
+        for rule_id, rule in self._engine.rules.items():
+            operators = {
+                f"sink[{action.name}]"
+                for action in rule.definition.actions
+                if self._selects(PluginKind.SINK, action.type, action.properties, name)
+            }
+            operators |= {
+                f"source[{stream}]"
+                for stream in streams_of(rule.definition.sql)
+                if self._stream_selects(stream, name)
+            }
+            if operators:
+                found[rule_id] = operators
+        return found
+
+    async def put_connection(self, given: ConnectionDef, *, replace: bool) -> None:
+        """Add a connection, or with ``replace`` change it.
+
+        Raises:
+            Problem: it is wrong, or is there already, or isn't there.
+        """
+        name = checked_name(given.id, "id of a connection")
+        if not given.typ:
+            raise Problem("a connection needs a 'typ', such as mqtt", code=CONFIG_KEY)
+        async with self._turns.of(f"connection {name}"):
+            known = self._engine.properties.connections().get(name)
+            if known is not None and not replace:
+                raise Problem(f"connection {name} is defined already", code=CONFIG_KEY)
+            if known is None and replace:
+                raise missing(f"connection {name}")
+            if known is not None:
+                self._refuse_if_used(name)
+                given = msgspec.structs.replace(
+                    given, props=restored(given.props, known.properties)
+                )
+            text = msgspec.json.encode(given).decode()
+            await self._definitions.apply(Change(Kind.CONNECTION, name, text))
+            self.recover()
+
+    async def drop_connection(self, name: str) -> None:
+        """Forget a connection.
+
+        Raises:
+            Problem: there is none, or a rule uses it.
+        """
+        async with self._turns.of(f"connection {name}"):
+            if self._definitions.get(Kind.CONNECTION, name) is None:
+                raise missing(f"connection {name}")
+            self._refuse_if_used(name)
+            await self._definitions.apply(Change(Kind.CONNECTION, name, None))
+            self.recover()
+
+    def _refuse_if_used(self, name: str) -> None:
+        if users := self.users(name):
+            raise Problem(
+                f"connection {name} is used by {', '.join(sorted(users))}",
+                code=CONFIG_KEY,
+                hint="delete these rules first",
+            )
+
+    def _stored_connections(self) -> Iterator[tuple[str, ConnectionDef]]:
+        for name, text in self._definitions.all(Kind.CONNECTION).items():
+            yield name, msgspec.json.decode(text, type=ConnectionDef)
+
+    def _state(self, users: dict[str, set[str]]) -> tuple[str, str]:
+        known = [
+            connection
+            for rule_id, operators in users.items()
+            for operator, connection in self._engine.rules[rule_id].status.connections.items()
+            if operator in operators
+        ]
+        lost = [connection.message for connection in known if not connection.connected]
+        if lost:
+            return "disconnected", lost[0]
+        return ("connected" if known else "unused"), ""
+
+    def _stream_selects(self, stream: str, name: str) -> bool:
+        catalog = self._engine.catalog
+        if stream not in catalog:
+            return False
+        found = catalog[stream]
+        given = {**found.options.extra, **found.properties, "confKey": found.options.conf_key}
+        return self._selects(PluginKind.SOURCE, found.source_type, given, name)
+
+    def _selects(
+        self, kind: PluginKind, plugin: str, properties: dict[str, Any], name: str
+    ) -> bool:
+        selected = properties.get("connectionSelector")
+        key = properties.get("confKey" if kind is PluginKind.SOURCE else "resourceId")
+        if selected is None and key:
+            section = self._section(kind, plugin, str(key))
+            selected = section.get("connectionSelector")
+        return selected == name
+
+    def _section(self, kind: PluginKind, plugin: str, key: str) -> dict[str, Any]:
+        stored = self._definitions.get(_KINDS[kind], f"{plugin}.{key}")
+        if stored is not None:
+            found: dict[str, Any] = msgspec.json.decode(stored)
+            return found
+        section = self._of_files.sections(kind, plugin).get(key)
+        return section if isinstance(section, dict) else {}
+
+
+def _section_name(kind: PluginKind, plugin: str, key: str) -> str:
+    checked_name(plugin, f"name of a {kind.singular}")
+    return f"{plugin}.{checked_name(key, 'key of a configuration')}"

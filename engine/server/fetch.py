@@ -1,0 +1,156 @@
+"""Files that a request names instead of holding them: uploads, and URLs that may be asked for."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import anyio
+import anyio.to_thread
+
+from engine.server.problems import IO, Problem
+
+_REDIRECTS = 5
+_SECONDS = 60.0
+
+
+class Fetcher:
+    """Reads files for clients, from where the settings allow it and from nowhere else.
+
+    ``file:`` names lie in the folder of uploads. ``http:`` and ``https:`` go to public addresses,
+    and to private ones (loopback, link-local and so on) only where ``allowed`` names the host or a
+    network such as ``10.1.0.0/16``. The address that was checked is the one that is connected to,
+    for each redirect anew.
+    """
+
+    def __init__(self, uploads: Path, allowed: Sequence[str], largest: int) -> None:
+        """``largest`` is the longest file in bytes."""
+        self._uploads = uploads
+        self._hosts = {entry.lower() for entry in allowed}
+        self._networks = [network for entry in allowed if (network := _network(entry))]
+        self._largest = largest
+
+    async def read(self, url: str) -> bytes:
+        """Return a file.
+
+        Raises:
+            Problem: it isn't allowed, isn't there, or is too long.
+        """
+        parts = urlsplit(url)
+        if parts.scheme == "file" or not parts.scheme:
+            return await anyio.to_thread.run_sync(self._local, url)
+        if parts.scheme not in ("http", "https"):
+            raise Problem(f"{parts.scheme}: URLs can't be read", hint="use http, https or file")
+        with anyio.move_on_after(_SECONDS):
+            return await self._remote(url)
+        raise Problem(f"{parts.hostname} took longer than {_SECONDS:.0f} s", code=IO)
+
+    def _local(self, url: str) -> bytes:
+        parts = urlsplit(url)
+        name = unquote(parts.netloc + parts.path)
+        path = (self._uploads / name).resolve()
+        if not path.is_relative_to(self._uploads.resolve()):
+            raise Problem(
+                "only files in the folder of uploads can be read",
+                hint="upload it first with POST /config/uploads",
+            )
+        try:
+            with path.open("rb") as stream:
+                data = stream.read(self._largest + 1)
+        except (OSError, ValueError):
+            raise Problem(f"there is no uploaded file {path.name}", code=IO) from None
+        return self._checked(data, path.name)
+
+    async def _remote(self, url: str) -> bytes:
+        try:
+            import httpx
+        except ImportError:
+            raise Problem("URLs can't be read: install 'headrace[http]'") from None
+
+        async with httpx.AsyncClient(trust_env=False, timeout=_SECONDS) as client:
+            for _ in range(_REDIRECTS + 1):
+                target, headers, extensions = await self._pinned(url)
+                request = client.build_request(
+                    "GET", target, headers=headers, extensions=extensions
+                )
+                try:
+                    response = await client.send(request, stream=True)
+                    try:
+                        if response.is_redirect:
+                            url = str(httpx.URL(url).join(response.headers["location"]))
+                            if urlsplit(url).scheme not in ("http", "https"):
+                                raise Problem("the redirect leaves http", code=IO)
+                            continue
+                        if response.status_code != httpx.codes.OK:
+                            raise Problem(
+                                f"{urlsplit(url).hostname} answered {response.status_code}",
+                                code=IO,
+                            )
+                        return await self._body(response.aiter_bytes(), url)
+                    finally:
+                        await response.aclose()
+                except (httpx.HTTPError, httpx.InvalidURL) as error:
+                    host = urlsplit(url).hostname
+                    raise Problem(f"can't read from {host}: {error}", code=IO) from None
+        raise Problem(f"more than {_REDIRECTS} redirects", code=IO)
+
+    async def _body(self, chunks: object, url: str) -> bytes:
+        data = bytearray()
+        async for chunk in chunks:  # type: ignore[attr-defined]
+            data += chunk
+            if len(data) > self._largest:
+                break
+        return self._checked(bytes(data), url)
+
+    async def _pinned(self, url: str) -> tuple[str, dict[str, str], dict[str, str]]:
+        """Return a URL with a checked address for its host, and what keeps the name known."""
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        try:
+            port = parts.port or (443 if parts.scheme == "https" else 80)
+        except ValueError:
+            raise Problem(f"the port of {url[:60]!r} is no number") from None
+        address = await self._address(host, port)
+        shown = f"[{address}]" if ":" in address else address
+        target = parts._replace(netloc=f"{shown}:{port}").geturl()
+        named = f"[{host}]" if ":" in host else host
+        return target, {"Host": f"{named}:{port}"}, {"sni_hostname": host}
+
+    async def _address(self, host: str, port: int) -> str:
+        try:
+            found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            raise Problem(f"the host {host[:60]!r} isn't known", code=IO) from None
+        addresses = [str(entry[4][0]) for entry in found]
+        for address in addresses:
+            if not self._is_allowed(host, address):
+                raise Problem(
+                    f"{host} is in a private network",
+                    hint="its administrator can name it under privateHosts in etc/server.yaml",
+                )
+        return addresses[0]
+
+    def _is_allowed(self, host: str, address: str) -> bool:
+        number = ipaddress.ip_address(address.partition("%")[0])
+        mapped = getattr(number, "ipv4_mapped", None)
+        number = mapped or number
+        if number.is_global and not number.is_multicast:
+            return True
+        return host.lower() in self._hosts or any(
+            number in network for network in self._networks if network.version == number.version
+        )
+
+    def _checked(self, data: bytes, what: str) -> bytes:
+        if len(data) > self._largest:
+            raise Problem(f"{what} is longer than {self._largest} bytes", status=413)
+        return data
+
+
+def _network(entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    try:
+        return ipaddress.ip_network(entry, strict=False)
+    except ValueError:
+        return None

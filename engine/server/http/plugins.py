@@ -1,0 +1,70 @@
+"""Plugins over HTTP, as far as they can be looked at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import Response, get
+from litestar.params import FromPath
+
+from engine.registry import Origin, PluginKind
+from engine.server.http.replies import Serving, json
+from engine.server.problems import missing
+from engine.server.service import Service
+from engine.server.trials import SINK as TRIAL_SINK
+
+_KINDS = {kind.value: kind for kind in PluginKind}
+
+
+@get("/plugins/{role:str}")
+async def list_plugins(service: Serving, role: FromPath[str]) -> Response[bytes]:
+    """Return the names of the plugins that were installed or put into the root."""
+    if role in ("portables", "wasm"):
+        return json([])
+    kind = _kind(role)
+    described = service.engine.plugins.describe_all(kind)
+    own = [each.name for each in described if each.origin is not Origin.BUNDLED]
+    return json([name for name in own if name != TRIAL_SINK])
+
+
+@get("/plugins/{role:str}/{name:str}")
+async def describe_plugin(
+    service: Serving, role: FromPath[str], name: FromPath[str]
+) -> Response[bytes]:
+    """Return all that is known of a plugin, its version above all."""
+    kind = _kind(role)
+    if not service.engine.plugins.has(kind, name):
+        raise missing(f"{kind.singular} plugin {name}")
+    described = service.engine.plugins.describe(kind, name)
+    found: dict[str, Any] = msgspec.to_builtins(described)
+    return json(found)
+
+
+@get("/plugins/udfs")
+async def list_functions(service: Serving) -> Response[bytes]:
+    """Return the functions of plugins."""
+    return json(sorted(_functions(service)))
+
+
+@get("/plugins/udfs/{name:str}")
+async def describe_function(service: Serving, name: FromPath[str]) -> Response[bytes]:
+    """Return the plugin that a function comes from."""
+    known = _functions(service)
+    if name not in known:
+        raise missing(f"function {name}")
+    return json({"name": name, "plugin": known[name]})
+
+
+ROUTES = [list_plugins, describe_plugin, list_functions, describe_function]
+
+
+def _functions(service: Service) -> dict[str, str]:
+    described = service.engine.plugins.describe_all(PluginKind.FUNCTION)
+    return {function: each.name for each in described for function in each.functions}
+
+
+def _kind(role: str) -> PluginKind:
+    if role not in _KINDS:
+        raise missing(f"plugins of kind {role}")
+    return _KINDS[role]

@@ -1,0 +1,161 @@
+"""The server itself over HTTP: how it is, its log level, its end, its tokens, its metrics."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import sys
+import time
+from typing import Any
+
+import msgspec
+from litestar import Response, delete, get, patch, post
+from litestar.params import FromPath
+
+from engine import __version__
+from engine.server.credentials import RoleName
+from engine.server.exposition import (
+    CONTENT_TYPE,
+    cpu_seconds,
+    exposition,
+    resident_bytes,
+    total_bytes,
+)
+from engine.server.http.replies import (
+    OBJECT,
+    STRING,
+    AnyRequest,
+    Serving,
+    an_object,
+    body_of,
+    documented,
+    json,
+    text,
+)
+from engine.server.problems import Problem
+from engine.server.service import Service
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_LEVELS = ("debug", "info", "warn", "warning", "error")
+_Token = documented(an_object(["name"], name=STRING, role=STRING))
+
+
+class Settings(msgspec.Struct, frozen=True, rename="camel"):
+    """What can be changed while the server runs."""
+
+    log_level: str = ""
+    debug: bool | None = None
+
+
+class TokenDef(msgspec.Struct, frozen=True):
+    """An API token to be made."""
+
+    name: str
+    role: RoleName = "write"
+
+
+@get("/")
+async def information(service: Serving) -> Response[bytes]:
+    """Return version, system and use of resources."""
+    return json(_information(service))
+
+
+@post("/", status_code=200)
+async def information_by_post(service: Serving) -> Response[bytes]:
+    """Return the same; eKuiper answers both."""
+    return json(_information(service))
+
+
+@get("/ping")
+async def ping() -> Response[str]:
+    """Answer, if the server runs."""
+    return text("")
+
+
+@get("/healthz")
+async def healthz() -> Response[bytes]:
+    """Answer, if the event loop turns."""
+    return json({"status": "ok"})
+
+
+@get("/ready")
+async def ready(service: Serving) -> Response[bytes]:
+    """Answer 200 once everything has been recovered, 503 before and while stopping."""
+    is_ready = service.is_ready
+    return json({"ready": is_ready}, 200 if is_ready else 503)
+
+
+@post("/stop", status_code=200)
+async def stop(service: Serving) -> Response[str]:
+    """End the server after its rules have drained."""
+    service.stop()
+    return text("stop success")
+
+
+@patch("/configs", status_code=204, operation_class=documented(OBJECT))
+async def configure(request: AnyRequest) -> Response[None]:
+    """Change the log level."""
+    given = await body_of(request, Settings)
+    level = "debug" if given.debug else given.log_level.lower()
+    if level and level not in _LEVELS:
+        raise Problem(f"unknown log level {level[:40]!r}", hint=f"one of {', '.join(_LEVELS)}")
+    if level:
+        logging.getLogger().setLevel("WARNING" if level == "warn" else level.upper())
+    return Response(None, status_code=204)
+
+
+@get("/metrics")
+async def metrics(service: Serving) -> Response[str]:
+    """Return the metrics of all rules and of the process, for Prometheus."""
+    return Response(await exposition(service.engine, service.started), media_type=CONTENT_TYPE)
+
+
+@get("/tokens")
+async def list_tokens(service: Serving) -> Response[bytes]:
+    """Return the names and roles of all API tokens."""
+    return json(service.credentials.tokens())
+
+
+@post("/tokens", operation_class=_Token)
+async def create_token(service: Serving, request: AnyRequest) -> Response[bytes]:
+    """Make an API token; this answer is the only one that ever has it."""
+    given = await body_of(request, TokenDef)
+    token = await service.credentials.create(given.name, given.role)
+    return json({"name": given.name, "role": given.role, "token": token}, 201)
+
+
+@delete("/tokens/{name:str}", status_code=200)
+async def revoke_token(service: Serving, name: FromPath[str]) -> Response[str]:
+    """Let an API token in no more."""
+    await service.credentials.revoke(name)
+    return text("success")
+
+
+ROUTES = [
+    information,
+    information_by_post,
+    ping,
+    healthz,
+    ready,
+    stop,
+    configure,
+    metrics,
+    list_tokens,
+    create_token,
+    revoke_token,
+]
+
+
+def _information(service: Service) -> dict[str, Any]:
+    machine = platform.machine()
+    uptime = time.time() - service.started
+    used = 100 * cpu_seconds() / max(uptime, 1)
+    return {
+        "version": __version__,
+        "os": sys.platform,
+        "arch": _ARCHITECTURES.get(machine, machine),
+        "upTimeSeconds": int(uptime),
+        "cpuUsage": f"{used:.1f}%",
+        "memoryUsed": str(resident_bytes()),
+        "memoryTotal": str(total_bytes()),
+    }

@@ -1,0 +1,90 @@
+"""All parts of a server, put together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import anyio
+from anyio.abc import TaskGroup
+
+from engine.engine import Engine
+from engine.server.configs import Configs
+from engine.server.credentials import Credentials
+from engine.server.definitions import Definitions
+from engine.server.fetch import Fetcher
+from engine.server.live import Live
+from engine.server.rules import Rules
+from engine.server.settings import ServerSettings
+from engine.server.streams import Streams
+from engine.server.transfer import Transfer
+from engine.server.trials import Trials
+from engine.server.turns import Turns
+from engine.server.uploads import Uploads
+
+
+class Service:
+    """What the HTTP interface works with."""
+
+    def __init__(
+        self, engine: Engine, definitions: Definitions, settings: ServerSettings, tasks: TaskGroup
+    ) -> None:
+        self.engine = engine
+        self.settings = settings
+        self.started = time.time()
+        self.is_ready = False
+        self.stopping = anyio.Event()
+        """Set when the server is to end."""
+        turns = Turns()
+        uploads = Uploads(engine.data_path / "uploads")
+        self.credentials = Credentials(definitions, engine.root / "etc" / "mgmt")
+        self.streams = Streams(engine, definitions, turns)
+        self.rules = Rules(engine, definitions, turns, tasks)
+        self.configs = Configs(engine, definitions, turns)
+        self.uploads = uploads
+        self.transfer = Transfer(definitions, self.streams, self.rules, self.configs, uploads)
+        self.trials = Trials(engine, tasks)
+        self.live = Live(engine)
+        self.fetcher = Fetcher(uploads.folder, settings.private_hosts, settings.max_upload)
+
+    async def recover(self) -> None:
+        """Bring back everything that was defined before."""
+        self.configs.recover()
+        self.streams.recover()
+        await self.rules.recover()
+        self.is_ready = True
+
+    def stop(self) -> None:
+        """Ask the server to end."""
+        self.is_ready = False
+        self.live.end()
+        self.trials.end()
+        self.stopping.set()
+
+
+@asynccontextmanager
+async def service(
+    root: Path | str | None, settings: ServerSettings, *, drain: float = 10.0
+) -> AsyncIterator[Service]:
+    """Run an engine with everything that was defined before; rules drain at the end.
+
+    Raises:
+        StoreFailed: the definitions can't be read, or another server has them.
+    """
+    zone = ZoneInfo(settings.timezone) if settings.timezone else None
+    engine = Engine(root, drain=drain, zone=zone)
+    definitions = Definitions(engine.data_path / "server")
+    try:
+        async with engine, anyio.create_task_group() as tasks:
+            made = Service(engine, definitions, settings, tasks)
+            try:
+                await made.recover()
+                yield made
+            finally:
+                made.stop()
+                tasks.cancel_scope.cancel()
+    finally:
+        definitions.close()

@@ -1,0 +1,87 @@
+"""How the server listens, whom it lets in and how much it takes: ``etc/server.yaml``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from engine.config.convert import config_from, expected
+from engine.config.document import read
+from engine.config.fields import Size
+from engine.config.interpolate import interpolate
+from engine.errors import ConfigError
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+
+
+class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Files with the certificate of the server, in PEM form."""
+
+    certfile: str
+    keyfile: str
+
+
+class ServerSettings(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"
+):
+    """The settings of a server; every one has a default."""
+
+    host: str = "127.0.0.1"
+    port: Port = 9081
+    """0 takes any free one."""
+    tls: Tls | None = None
+    authentication: bool = False
+    """Every call but ``/``, ``/ping``, ``/healthz`` and ``/ready`` needs a token."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names under which the server may be called, beside its own address."""
+    origins: tuple[str, ...] = ()
+    """Web pages that may call the server; ``*`` means any."""
+    private_hosts: tuple[str, ...] = ()
+    """Hosts and networks in private address space that files may be fetched from."""
+    max_body: Size = Size(10 << 20)
+    max_upload: Size = Size(64 << 20)
+    rate_limit: Annotated[int, msgspec.Meta(ge=0)] = 2000
+    """Calls in a second for each client; 0: any number."""
+    audit_log: bool = True
+    """Write who changed what into ``data/server/audit.log``."""
+    timezone: str = ""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.host in ("127.0.0.1", "::1", "localhost")
+
+
+def load_settings(root: Path) -> ServerSettings:
+    """Return the settings in ``etc/server.yaml`` below a root, the defaults if there is none.
+
+    Raises:
+        ConfigError: something in it is wrong.
+    """
+    import os
+
+    path = root / "etc" / "server.yaml"
+    if not path.is_file():
+        return ServerSettings()
+    document = interpolate(read(path), os.environ)
+    if document.value is None:
+        return ServerSettings()
+    if not isinstance(document.value, dict):
+        raise expected("a mapping of settings", document.value, str(path), document.positions)
+    settings = config_from(
+        document.value, ServerSettings, where="server", positions=document.positions
+    )
+    if settings.timezone:
+        _check_zone(settings.timezone)
+    return settings
+
+
+def _check_zone(name: str) -> None:
+    from zoneinfo import ZoneInfo
+
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ConfigError(f"server.timezone: unknown time zone {name!r}") from None
