@@ -126,6 +126,8 @@ class Checkpoints:
         self._last = clock.now()
         self._is_busy = False
         self._done = anyio.Event()
+        self.on_completed: Callable[[], None] = _nothing
+        """Called when ``next_due`` has another answer because a checkpoint has ended."""
         self.taken = 0
         """Checkpoints of this run that are complete."""
 
@@ -198,6 +200,7 @@ class Checkpoints:
         finally:
             self._is_busy = False
             self._done.set()
+            self.on_completed()
         self.taken += 1
         for receipt in epoch.covered:
             receipt.done()
@@ -211,6 +214,10 @@ class Checkpoints:
         write_checkpoint(
             self._store, self._rule_id, number, snapshot.plugins, others, meta, at=snapshot.at
         )
+
+
+def _nothing() -> None:
+    """Nobody waits for the next checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter_ns
 from typing import Any
 
@@ -307,6 +308,8 @@ class Rule:
     async def _compute(self, parts: RuleParts, tasks: TaskGroup, timers: anyio.CancelScope) -> None:
         """Take batches from the queue, run the query, hand the results to every sink."""
         pipeline, checkpoints = parts.pipeline, parts.checkpoints
+        if checkpoints is not None:
+            checkpoints.on_completed = partial(self._set_alarm, parts)
         self._set_alarm(parts)
         try:
             while True:
