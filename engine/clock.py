@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 import anyio
@@ -18,7 +19,14 @@ class Clock(Protocol):
         """Return the wall-clock time in epoch milliseconds."""
 
     async def sleep_until(self, when: int) -> None:
-        """Return once ``now()`` has reached ``when`` (epoch milliseconds)."""
+        """Return once ``now()`` has reached ``when`` (epoch milliseconds).
+
+        It returns early when the clock has been set back meanwhile by more than `SET_BACK`.
+        """
+
+
+SET_BACK = 1_000
+"""Milliseconds by which a clock goes back only if somebody has set it."""
 
 
 class SystemClock:
@@ -26,13 +34,24 @@ class SystemClock:
 
     _LONGEST_SLEEP = 1.0  # seconds; a wall clock that was set is noticed after this
 
+    def __init__(self, wall: Callable[[], int] = time.time_ns) -> None:
+        """``wall`` is the wall clock, in epoch nanoseconds."""
+        self._wall = wall
+
     def now(self) -> int:
-        return time.time_ns() // 1_000_000
+        return self._wall() // 1_000_000
 
     async def sleep_until(self, when: int) -> None:
+        lead = self._lead()
         while (left := when - self.now()) > 0:
             await anyio.sleep(min(left / 1000, self._LONGEST_SLEEP))
+            if self._lead() < lead - SET_BACK:
+                return
         await anyio.lowlevel.checkpoint()
+
+    def _lead(self) -> int:
+        """Return by how much the wall clock is ahead of one that nobody sets."""
+        return self.now() - time.monotonic_ns() // 1_000_000
 
 
 class VirtualClock:

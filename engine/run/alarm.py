@@ -10,7 +10,10 @@ from engine.clock import Clock
 
 
 class Alarm:
-    """Calls ``ring(when)`` once the clock has reached the time that was last set."""
+    """Calls ``ring(when)`` once the clock has reached the time that was last set.
+
+    When the clock is set back it rings at once, with the new time.
+    """
 
     def __init__(self, clock: Clock, ring: Callable[[int], None]) -> None:
         self._clock = clock
@@ -39,6 +42,6 @@ class Alarm:
             with anyio.CancelScope() as self._sleeping:
                 await self._clock.sleep_until(when)
             self._sleeping = None
-            if self._when == when and self._clock.now() >= when:
+            if self._when == when:
                 self._when = None
-                self._ring(when)
+                self._ring(min(when, self._clock.now()))

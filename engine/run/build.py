@@ -168,6 +168,7 @@ class Builder:
             rule.metrics.failed(restored.message, self._clock.now())
         if restored.pipeline is not None:
             parts.pipeline.restore(restored.pipeline)
+            parts.saved_at = restored.at
         for source in parts.inputs:
             # without the rows that the state had of a table its source must give them again
             is_forgotten = source.is_table and restored.pipeline is None

@@ -169,6 +169,7 @@ class Checkpoints:
         """
         if self._is_busy:
             return None
+        self._last = min(self._last, self._clock.now())  # it may have been set back
         due = self._last + self._interval
         if self._epoch.rows >= self._many:
             return min(due, self._last + _CLOSEST)
@@ -242,6 +243,8 @@ class Restored:
 
     pipeline: Any = None
     """The state of the operators, None if there is none that fits the query."""
+    at: int = 0
+    """When it was saved, in epoch milliseconds; 0: there is none."""
     positions: Mapping[str, Any] = field(default_factory=dict)
     known: Mapping[str, Sequence[int]] = field(default_factory=dict)
     message: str = ""
@@ -277,6 +280,6 @@ def restore(rule_id: str, store: CheckpointStore, state: RuleState, fingerprint:
             "the query has changed since the last checkpoint, so its windows and functions "
             "begin anew"
         )
-        return Restored(None, positions, known, "; ".join(messages))
+        return Restored(None, 0, positions, known, "; ".join(messages))
     pipeline = CODEC.decode(found.parts[PIPELINE])
-    return Restored(pipeline, positions, known, "; ".join(messages))
+    return Restored(pipeline, found.at, positions, known, "; ".join(messages))

@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from engine.clock import Clock
+from engine.clock import SET_BACK, Clock
 from engine.config.rule import RuleDef
 from engine.errors import EngineError
 from engine.run.alarm import Alarm
@@ -53,6 +53,8 @@ class RuleParts:
     """Batches are done with when a checkpoint has them, not when the sinks have the results."""
     positions: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     """By input, where its source goes on; it may give nothing before the next checkpoint."""
+    saved_at: int = 0
+    """When the state was saved that it goes on from (epoch milliseconds), 0 if there is none."""
     streams: frozenset[str] = frozenset()
     """The names of all streams and tables that are read or looked up in."""
     metrics: OperatorMetrics = field(default_factory=OperatorMetrics)
@@ -147,6 +149,9 @@ class Rule:
         self._opened_at: int | None = None
         self._open_streams: set[str] = set()
         self._positions: dict[str, Mapping[str, Any]] = {}
+        self._latest = 0
+        """The time of the clock when something was last taken from the queue."""
+        self._was_set_back = False
         self._flow: Flow[Arrival | Tick] = self._new_flow()
         self._alarm = Alarm(clock, self._ring)
         self._watchdog: Watchdog | None = None
@@ -240,6 +245,7 @@ class Rule:
         assert self.parts is not None
         self._flow = self._new_flow()
         self._positions = self.parts.positions.copy()
+        self._latest, self._was_set_back = max(self._clock.now(), self.parts.saved_at), False
         try:
             with anyio.CancelScope() as self._scope:
                 async with anyio.create_task_group() as tasks:
@@ -319,8 +325,9 @@ class Rule:
         try:
             while True:
                 item = await self._flow.get()
+                await self._look_at_clock(parts)
                 if isinstance(item, Tick):
-                    result = await pipeline.tick(item.at)
+                    result = await pipeline.tick(min(item.at, self._latest))
                     self._write_letters(parts, result)
                     await self._deliver(parts, self._counted(result), None)
                 else:
@@ -341,6 +348,21 @@ class Rule:
                 sink.flow.close()
             if parts.letters is not None:
                 parts.letters.done()
+
+    async def _look_at_clock(self, parts: RuleParts) -> None:
+        """When the clock was set back let windows begin anew: their ends may be hours away."""
+        now, before = self._clock.now(), self._latest
+        self._latest = now
+        if now < before - SET_BACK:
+            self._was_set_back = True
+            logger.warning(
+                "rule=%s the clock was set back by %.1f s, so that open windows end now",
+                self.id,
+                (before - now) / 1000,
+            )
+            result = await parts.pipeline.set_back(before, now)
+            self._write_letters(parts, result)
+            await self._deliver(parts, self._counted(result), None)
 
     def _set_alarm(self, parts: RuleParts) -> None:
         """Be woken when the pipeline or the next checkpoint is due."""
@@ -365,7 +387,10 @@ class Rule:
             return
         frame = arrival.frame
         started = perf_counter_ns()
-        result = await parts.pipeline.push(arrival.stream, frame, frame.received_at)
+        now = frame.received_at
+        if self._was_set_back:  # it may have arrived by the time of before
+            now = min(now, self._latest)
+        result = await parts.pipeline.push(arrival.stream, frame, now)
         parts.metrics.took(perf_counter_ns() - started)
         self.metrics.queued -= len(arrival)
         self._counted(result, arrival)

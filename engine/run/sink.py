@@ -189,7 +189,8 @@ class SinkRunner:
         while True:
             item = await self.flow.get()
             if isinstance(item, Due):
-                enough = gatherer.flush() if due is not None and item.at >= due else None
+                is_due = due is not None and not item.at < due <= item.at + linger
+                enough = gatherer.flush() if is_due else None
                 if enough is not None:
                     await self._deliver(enough)
             else:

@@ -13,6 +13,7 @@ from engine.ops.fold import BufferFold
 from engine.ops.pane import Pane
 from engine.ops.windows.build import build
 from engine.ops.windows.operator import Timing, WindowOperator
+from engine.ops.windows.settable import set_back
 from engine.sql.code import TIME_OF_ROW
 from engine.sql.compile import QueryOptions
 from engine.sql.emissions import WINDOW_VALUES, Emissions, WindowOptions
@@ -148,6 +149,11 @@ class JoinPipeline:
         out = Emissions(send_error=self._send_error)
         if self._window is not None:
             await self._emit(self._window.tick(now), out)
+        return out.result()
+
+    async def set_back(self, before: int, now: int) -> Result:
+        out = Emissions(send_error=self._send_error)
+        await self._emit(set_back(self._window, before, now), out)
         return out.result()
 
     def next_deadline(self) -> int | None:

@@ -25,6 +25,9 @@ class Pipeline(Protocol):
     async def tick(self, now: int) -> Result:
         """Return what the passing of time leads to."""
 
+    async def set_back(self, before: int, now: int) -> Result:
+        """Return what is made of open windows because the clock was set back, from ``before``."""
+
     def next_deadline(self) -> int | None:
         """Return when ``tick`` has something to do, None if time alone does nothing."""
 
@@ -64,6 +67,9 @@ class RowPipeline:
         return result
 
     async def tick(self, now: int) -> Result:
+        return Result([], [])
+
+    async def set_back(self, before: int, now: int) -> Result:
         return Result([], [])
 
     def next_deadline(self) -> int | None:
@@ -119,6 +125,9 @@ class EventTimePipeline:
         in_order = self._event_time.tick(now)
         results = await self._pass_on(in_order)
         return combined([Result([], [], surplus=in_order.released), *results])
+
+    async def set_back(self, before: int, now: int) -> Result:
+        return Result([], [])  # windows follow the times of rows
 
     def next_deadline(self) -> int | None:
         return self._event_time.next_deadline()

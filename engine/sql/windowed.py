@@ -9,6 +9,7 @@ from engine.layout import Frame, Layout
 from engine.ops.pane import Pane
 from engine.ops.windows.build import build
 from engine.ops.windows.operator import Timing, WindowOperator
+from engine.ops.windows.settable import set_back
 from engine.sql.ast import Literal
 from engine.sql.ast import Window as WindowNode
 from engine.sql.code import TIME_OF_ROW
@@ -124,6 +125,11 @@ class WindowPipeline:
         """Take the time of the clock, in event time the watermark."""
         out = Emissions(send_error=self._send_error)
         self._emit(self._window.tick(now), out)
+        return out.result()
+
+    async def set_back(self, before: int, now: int) -> Result:
+        out = Emissions(send_error=self._send_error)
+        self._emit(set_back(self._window, before, now), out)
         return out.result()
 
     def next_deadline(self) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import BinaryIO, ClassVar, Literal
 
@@ -55,9 +56,21 @@ class File(Sink[FileConfig]):
             self._files.pop(next(iter(self._files))).close()
         target = self.ctx.root_path / Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
+        is_torn = _is_torn(target)
         file = self._files[path] = target.open("ab", buffering=0)
+        if is_torn:
+            file.write(b"\n")  # or it would spoil the next line
         return file
 
     async def close(self) -> None:
         for file in getattr(self, "_files", {}).values():
             file.close()
+
+
+def _is_torn(path: Path) -> bool:
+    """Tell whether a crash has left a line without its end."""
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"

@@ -20,7 +20,7 @@ async def test_what_came_during_a_checkpoint_is_in_the_next_one_though_nothing_m
         async def run(self, emit: Emit) -> None:
             for number in (1, 2):
                 batch = Batch([{"n": number}])
-                batch.acknowledge = lambda done=number: acknowledged.append(done)  # type: ignore[misc]
+                batch.acknowledge = lambda done=number: acknowledged.append(done)
                 await emit(batch)
                 await anyio.sleep(0.1)
             await anyio.sleep_forever()
