@@ -248,13 +248,15 @@ class Builder:
             plan.is_rowwise
             and plan.root.is_identity
             and not (options.send_meta_to_sink or options.send_error or options.is_event_time)
+            and not options.dead_letter
             and stream.options.format.lower() == "json"
             and (plan.condition is not None or any(sink.forwards_payloads for sink in sinks))
         )
         layouts = {source.label: source.reader.layout for source in inputs}
         for scan in plan.scans:
             if scan.label in layouts:
-                whole = scan.whole and not forwards
+                # dead letters are to have all of a row, whatever the query reads
+                whole = (scan.whole or bool(options.dead_letter)) and not forwards
                 layouts[scan.label].require(scan.columns, whole=whole, payloads=forwards)
         made = PipelineOptions(
             QueryOptions(

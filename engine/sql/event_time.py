@@ -62,7 +62,15 @@ class EventTime:
         """``formats`` are the TIMESTAMP_FORMATs by label of the stream, "" to look for ISO 8601."""
         self._late = options.late
         self._stamps = {
-            scan.label: _Stamps(plan, scan, layout, make, formats.get(scan.label, ""))
+            scan.label: _Stamps(
+                plan,
+                scan,
+                layout,
+                make,
+                formats.get(scan.label, ""),
+                # a late row that goes to the dead letters goes with all its columns
+                whole=scan.whole or options.late == "deadLetter",
+            )
             for scan, layout, make in streams
         }
         self._marks: Watermark[tuple[str, Record]] = Watermark(
@@ -146,9 +154,16 @@ class _Stamps:
     """The timestamps of one stream."""
 
     def __init__(
-        self, plan: Plan, scan: Scan, layout: Layout, make: MakeQuery, pattern: str
+        self,
+        plan: Plan,
+        scan: Scan,
+        layout: Layout,
+        make: MakeQuery,
+        pattern: str,
+        *,
+        whole: bool,
     ) -> None:
-        self._keeper = RowKeeper(layout, whole=scan.whole)
+        self._keeper = RowKeeper(layout, whole=whole)
         metadata = [
             key for key in later_needs(plan, before=(Scan,)).metadata if key[0] in ("", scan.label)
         ]

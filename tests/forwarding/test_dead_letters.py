@@ -1,0 +1,227 @@
+"""What a rule gives up goes to its dead letters, with the evidence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from engine.api import Batch, Config, Emit, Rejected, SameMetadata, Sink, Source, Template
+from engine.errors import EngineError
+from engine.registry import PluginKind
+from engine.run.rule import Rule
+from tests.conftest import Rows, eventually
+from tests.forwarding.door import START, Setting, setting
+
+
+class Payloads(Source[Config]):
+    """Gives messages of which some are no JSON."""
+
+    async def run(self, emit: Emit) -> None:
+        payloads = [b'{"n": 1}', b"{oops", b"\xff\xfe", b'{"n": 2}']
+        await emit(Batch(payloads=payloads, meta=SameMetadata(4, {"topic": "plant/a"})))
+
+
+class ToConfig(Config):
+    topic: Template = Template("")
+
+
+class Picky(Sink[ToConfig]):
+    """Refuses negative numbers, and fails at 13."""
+
+    async def collect(self, batch: Batch) -> None:
+        numbers = [row.get("n") or 0 for row in batch.rows or []]
+        if 13 in numbers:
+            raise ValueError("thirteen")
+        refused = [at for at, number in enumerate(numbers) if number < 0]
+        if refused:
+            raise Rejected("negative", indexes=refused)
+
+
+async def letters_of(
+    here: Setting,
+    sql: str,
+    rows: Rows,
+    *,
+    sink: dict[str, Any] | None = None,
+    letters: dict[str, Any] | None = None,
+    stream: str = "demo",
+    expected: int,
+    **options: Any,
+) -> tuple[Rows, Rule]:
+    """Run a rule over rows; return the letters once there are as many as expected."""
+    engine = here.engine
+    found: Rows = []
+
+    class Letterbox(Sink[Config]):
+        async def collect(self, batch: Batch) -> None:
+            found.extend(batch.rows or ())
+
+    engine.plugins.register(PluginKind.SINK, "letterbox", Letterbox)
+    engine.plugins.register(PluginKind.SINK, "picky", Picky)
+    engine.plugins.register(PluginKind.SOURCE, "payloads", Payloads)
+    engine.define_stream("raw", type="payloads")
+    rule = await engine.start(
+        {
+            "id": "r",
+            "sql": sql,
+            "options": {"deadLetter": {"letterbox": letters or {}}, **options},
+            "actions": [{"picky": {"sendSingle": True, **(sink or {})}}],
+        }
+    )
+    if stream == "demo":
+        for row in rows:
+            while not await engine.push("demo", [row]):
+                await anyio.sleep(0.002)
+    await eventually(lambda: len(found) >= expected)
+    await here.engine.stop("r")
+    assert len(found) == expected
+    assert rule.metrics.balance().holds
+    return found, rule
+
+
+async def test_a_message_that_cannot_be_decoded(tmp_path: Path) -> None:
+    async with setting(tmp_path) as here:
+        found, rule = await letters_of(here, "SELECT * FROM raw", [], stream="raw", expected=2)
+    one, two = found
+    assert one.pop("error")
+    assert one == {
+        "rule": "r",
+        "operator": "decode",
+        "topic": "plant/a",
+        "attempts": 1,
+        "at": START,
+        "payload": "{oops",
+    }
+    assert (two["payload"], two["encoding"]) == ("//4=", "base64")
+    assert rule.metrics.errors.total() == 2
+
+
+async def test_a_row_that_the_query_fails_at(tmp_path: Path) -> None:
+    async with setting(tmp_path) as here:
+        rows: Rows = [{"n": 4, "d": 2}, {"n": 1, "d": 0}]
+        found, _ = await letters_of(here, "SELECT n / d AS x, * FROM demo", rows, expected=1)
+    assert found == [
+        {
+            "rule": "r",
+            "operator": "query",
+            "error": "division by zero",
+            "attempts": 1,
+            "at": START,
+            "row": {"n": 1, "d": 0},
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT count(*) AS c FROM demo WHERE n / d > 1 GROUP BY COUNTWINDOW(2)",
+        "SELECT lag(n) AS before FROM demo WHERE n / d > 1",
+        "SELECT n FROM demo WHERE n / d > 1",
+    ],
+)
+async def test_a_row_that_fails_before_or_in_a_window_has_a_letter_too(
+    tmp_path: Path, sql: str
+) -> None:
+    async with setting(tmp_path) as here:
+        rows: Rows = [{"n": 4, "d": 2}, {"n": 1, "d": 0}, {"n": 4, "d": 1}]
+        found, _ = await letters_of(here, sql, rows, expected=1)
+    assert found[0]["error"] == "division by zero"
+    assert found[0]["row"] == {"n": 1, "d": 0}
+
+
+async def test_a_row_that_comes_too_late(tmp_path: Path) -> None:
+    async with setting(tmp_path) as here:
+        here.engine.define(
+            "CREATE STREAM timed () WITH (TYPE='memory', DATASOURCE='demo', TIMESTAMP='ts')"
+        )
+        rows: Rows = [{"ts": START}, {"ts": START + 90_000}, {"ts": START + 5, "n": 7}]
+        found, rule = await letters_of(
+            here,
+            "SELECT count(*) AS c FROM timed GROUP BY TUMBLINGWINDOW(ss, 10)",
+            rows,
+            expected=1,
+            isEventTime=True,
+            late="deadLetter",
+            lateTolerance="1s",
+        )
+    assert (found[0]["error"], found[0]["row"]) == ("late", {"ts": START + 5, "n": 7})
+    assert rule.metrics.dropped.total() == 1
+
+
+async def test_a_message_that_the_sink_refuses_or_fails_at(tmp_path: Path) -> None:
+    async with setting(tmp_path) as here:
+        rows: Rows = [{"n": 1}, {"n": -1}, {"n": 13}]
+        found, rule = await letters_of(
+            here, "SELECT n FROM demo", rows, sink={"topic": "to/{{.n}}"}, expected=2
+        )
+    refused, failed = found
+    assert (refused["operator"], refused["error"]) == ("sink[picky_0]", "negative")
+    assert (refused["row"], refused["topic"]) == ({"n": -1}, "to/-1")
+    assert (failed["error"], failed["row"]) == ("thirteen", {"n": 13})
+    assert rule.metrics.dropped == {
+        ("sink[picky_0]", "rejected"): 1,
+        ("sink[picky_0]", "sink error"): 1,
+    }
+
+
+async def test_a_row_that_no_message_can_be_made_of(tmp_path: Path) -> None:
+    async with setting(tmp_path) as here:
+        found, rule = await letters_of(
+            here,
+            "SELECT * FROM demo",
+            [{"n": 1}, {"m": 2}],
+            sink={"topic": "to/{{.n}}"},
+            expected=1,
+        )
+    assert found[0]["row"] == {"m": 2}
+    assert "n" in found[0]["error"]
+    assert rule.metrics.dropped.total() == 1
+
+
+async def test_a_refused_letter_makes_no_letter(tmp_path: Path) -> None:
+    async with setting(tmp_path) as here:
+        here.engine.plugins.register(PluginKind.SINK, "picky", Picky)
+        rule = await here.engine.start(
+            {
+                "id": "r",
+                "sql": "SELECT n FROM demo",
+                "options": {"deadLetter": {"picky": {"topic": "x/{{.nothing}}"}}},
+                "actions": [{"picky": {"sendSingle": True}}],
+            }
+        )
+        await here.push(13)
+        assert rule.parts is not None
+        assert rule.parts.letters is not None
+        letters = rule.parts.letters
+        await eventually(lambda: letters.metrics.exceptions == 1)
+        await here.engine.stop("r")
+        assert rule.metrics.balance().holds
+        assert letters.metrics.exceptions == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"log": {}, "memory": {"topic": "x"}}, "deadLetter is one sink, found log, memory"),
+        ({"lgo": {}}, "unknown sink 'lgo'"),
+        ({"memory": {}}, "topic"),
+    ],
+)
+async def test_a_dead_letter_sink_that_cant_work_is_refused(
+    tmp_path: Path, given: dict[str, Any], message: str
+) -> None:
+    async with setting(tmp_path) as here:
+        with pytest.raises(EngineError) as caught:
+            await here.engine.start(
+                {
+                    "id": "r",
+                    "sql": "SELECT n FROM demo",
+                    "options": {"deadLetter": given},
+                    "actions": [{"nop": {}}],
+                }
+            )
+        assert message in str(caught.value)
