@@ -33,10 +33,16 @@ def dead_letter_action(definition: RuleDef) -> ActionDef | None:
     Each letter is a message of its own unless ``sendSingle`` says otherwise.
 
     Raises:
-        ConfigError: there are several.
+        ConfigError: there are several, or late rows are to go to one and there is none.
     """
     given = definition.options.dead_letter
     places = definition.where.below("options", "deadLetter")
+    if definition.options.late == "deadLetter" and not given:
+        raise ConfigError(
+            f"rule {definition.id}: late: deadLetter, but no sink for dead letters",
+            at=definition.where.below("options").of("late"),
+            hint="name one: options: {deadLetter: {mqtt: {server: …, topic: …}}}",
+        )
     if len(given) > 1:
         raise ConfigError(
             f"rule {definition.id}: deadLetter is one sink, found {', '.join(given)}",

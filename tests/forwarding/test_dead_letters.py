@@ -203,6 +203,19 @@ async def test_a_refused_letter_makes_no_letter(tmp_path: Path) -> None:
         assert letters.metrics.exceptions == 1
 
 
+async def test_late_rows_go_to_a_sink_that_exists(tmp_path: Path) -> None:
+    async with setting(tmp_path) as here:
+        with pytest.raises(EngineError, match="late: deadLetter, but no sink for dead letters"):
+            await here.engine.start(
+                {
+                    "id": "r",
+                    "sql": "SELECT n FROM demo",
+                    "options": {"late": "deadLetter"},
+                    "actions": [{"nop": {}}],
+                }
+            )
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
