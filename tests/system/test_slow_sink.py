@@ -27,8 +27,9 @@ class Flood(Source[Config]):
     async def run(self, emit):
         number = 0
         while True:
-            numbers = range(number, number + 100)
-            await emit(Batch(payloads=[b'{"n": %d, "pad": "%s"}' % (n, b"x" * 300) for n in numbers]))
+            pad = b"x" * 300
+            rows = [b'{"n": %d, "pad": "%s"}' % (number + i, pad) for i in range(100)]
+            await emit(Batch(payloads=rows))
             number += 100
 """,
     "sinks/slow.py": """\
@@ -80,7 +81,9 @@ async def test_memory_is_flat_while_a_source_is_faster_than_its_sink(
             await anyio.sleep(0.1)
         await stop_engine(process, tmp_path)
     slope = linear_regression(times, sizes).slope
-    print(f"{overflow}: {sizes[-1] / 1024:.0f} MB, {slope:+.1f} KB/s")
+    print(  # noqa: T201  # shown by pytest -s
+        f"{overflow}: {sizes[-1] / 1024:.0f} MB, {slope:+.1f} KB/s"
+    )
     balance = account(tmp_path, "slow")
     if overflow == "block":
         assert balance["dropped"] == 0
