@@ -105,6 +105,8 @@ async def test_what_waits_for_a_sink_survives_kill_9_and_arrives_in_order(tmp_pa
             with running(path, tmp_path) as process:
                 await here.subscribed(process)
                 await publish_numbers(here.sender, range(turn * part, (turn + 1) * part))
+                if turn:
+                    await until(lambda: any((tmp_path / "data").rglob("*.seg")))
                 await anyio.sleep(0.3 * turn)  # killed at different depths of its work
         assert not here.received
         with running(path, tmp_path) as process:
