@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import gc
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -124,24 +125,30 @@ async def cost_of(broker: Mosquitto, sink: str, qos: int) -> float:
                 await sender.publish("in", payloads, qos=qos)
             ended = await subject.quiet()
         said = subject.stop()
-        assert f"in {MESSAGES} =" in said, said
-        assert "pending 0" in said, said
-    return 1e6 * (ended - began) / MESSAGES
+    found = re.search(r"rule bench: in (\d+) = .* errors 0 \+ pending 0", said)
+    assert found, said
+    taken = int(found[1])  # of QoS 0 a broker drops what a socket doesn't take
+    assert taken == MESSAGES if qos else taken > MESSAGES / 2, said
+    return 1e6 * (ended - began) / taken
+
+
+BROKERS = {"20 messages in flight": "", "any number in flight": "max_inflight_messages 0\n"}
 
 
 async def measure_acks() -> None:
-    """Compare QoS 0 with QoS 1, acknowledged after the sinks or after checkpoints."""
-    for sink in SINKS:
-        costs: dict[int, list[float]] = {0: [], 1: []}
-        unlimited = "max_queued_messages 0\nmax_inflight_messages 0\n"
-        with tempfile.TemporaryDirectory() as folder, Mosquitto(Path(folder), unlimited) as broker:
-            for _ in range(ROUNDS):
-                for qos in costs:
-                    costs[qos].append(await cost_of(broker, sink, qos))
-        zero, one = (min(costs[qos]) for qos in (0, 1))
-        report(f"MQTT to {sink}, QoS 0", zero, "µs a message")
-        report(f"MQTT to {sink}, QoS 1", one, "µs a message")
-        report("  times", one / zero, "", most=ACKS_LIMIT)
+    """Compare QoS 0 with QoS 1; how many messages wait for confirmation is the broker's choice."""
+    for what, limits in BROKERS.items():
+        for sink in SINKS:
+            costs: dict[int, list[float]] = {0: [], 1: []}
+            config = "max_queued_messages 0\n" + limits
+            with tempfile.TemporaryDirectory() as folder, Mosquitto(Path(folder), config) as broker:
+                for _ in range(ROUNDS):
+                    for qos in costs:
+                        costs[qos].append(await cost_of(broker, sink, qos))
+            zero, one = (min(costs[qos]) for qos in (0, 1))
+            report(f"MQTT to {sink}, {what}, QoS 0", zero, "µs a message")
+            report(f"MQTT to {sink}, {what}, QoS 1", one, "µs a message")
+            report("  times", one / zero, "", most=ACKS_LIMIT)
 
 
 # -- checkpoints -------------------------------------------------------------------------------
