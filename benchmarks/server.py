@@ -34,19 +34,26 @@ def served(root: str) -> Iterator[tuple[int, str]]:
     """Run a server; yields its process id and address."""
     command = [sys.executable, "-m", "engine", "serve", "--port", "0", "--root", root]
     environ = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
-    with subprocess.Popen(
-        command, cwd=CHECKOUT, env=environ, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stderr is not None
+    # its log goes into a file: a pipe that nobody reads fills up and then stops the server
+    log = Path(root, "server.log")
+    with (
+        log.open("w") as stderr,
+        subprocess.Popen(command, cwd=CHECKOUT, env=environ, stderr=stderr) as process,
+    ):
         try:
-            for line in process.stderr:
-                if found := re.search(r"listening on (http://\S+)", line):
-                    os.set_blocking(process.stderr.fileno(), False)
-                    yield process.pid, found[1]
-                    break
+            yield process.pid, address(process, log)
         finally:
             process.terminate()
             process.wait(30)
+
+
+def address(process: subprocess.Popen[bytes], log: Path) -> str:
+    """Return where a server listens, once it does."""
+    while process.poll() is None:
+        if found := re.search(r"listening on (http://\S+)", log.read_text()):
+            return found[1]
+        time.sleep(0.02)
+    raise SystemExit(f"the server has ended: {log.read_text()}")
 
 
 def rule(number: int, condition: str = "t > 50") -> dict[str, Any]:

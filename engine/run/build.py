@@ -12,7 +12,6 @@ from typing import Any, Protocol
 from engine.api import CURRENT_USE, Config, Context, Function, LookupSource, Sink, Use
 from engine.catalog import Catalog, Stream
 from engine.clock import Clock
-from engine.codec import decoder
 from engine.config.rule import ActionDef, RuleDef, RuleOptions
 from engine.errors import ConfigError, EngineError, PluginError, Position, SqlError
 from engine.layout import Layout
@@ -32,7 +31,7 @@ from engine.run.rule import Rule, RuleInput, RuleParts
 from engine.run.schedule import zone_of
 from engine.run.shared import Report
 from engine.run.sink import SinkRunner
-from engine.run.source import SourceRunner, StreamReader
+from engine.run.source import SourceRunner, StreamReader, decoder_for
 from engine.run.tables import LookupTables
 from engine.sql.assemble import PipelineOptions, assemble
 from engine.sql.code import CallSite
@@ -313,7 +312,7 @@ class Builder:
         instance = plugin.instance()
         ctx = self._context(owner, f"source[{stream.name}]", 0, report, plugin)
         with _blaming(f"source {plugin.name} of {stream.kind} {stream.name}", stream.at):
-            decoder(stream.options.format, Layout(), stream.schema)
+            decoder_for(stream, Layout())
             _bind_use(plugin, instance, config, ctx)
         return SourceRunner(stream, instance, config, ctx, self._clock)
 
