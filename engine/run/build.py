@@ -86,11 +86,14 @@ class Builder:
         self._states: dict[str, RuleState] = {}
 
     def forget_state(self, rule_id: str, *, is_durable: bool) -> None:
-        """Drop what a deleted rule remembers and keeps, ``is_durable`` also in its checkpoints."""
+        """Drop what a rule remembers, ``is_durable`` also in its checkpoints."""
         self._states.pop(rule_id, None)
-        remove_caches(self._root, rule_id)
         if is_durable:
             self._checkpoints().delete(rule_id)
+
+    def forget_caches(self, rule_id: str) -> None:
+        """Drop what the sinks of a deleted rule keep for a later delivery."""
+        remove_caches(self._root, rule_id)
 
     def take_state(self, rule_id: str) -> RuleState | None:
         """Take away what the functions of a stopped rule remember, None if nothing is there."""
