@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 from hypothesis import given
@@ -41,6 +42,31 @@ async def test_changes_belong_together(tmp_path: Path) -> None:
     again = Definitions(tmp_path)
     assert dict(again.all(Kind.RULE)) == {"a": "{}"}
     assert again.get(Kind.TRIGGERED, "a") == "true"
+    again.close()
+
+
+async def test_what_is_stored_at_the_same_time_fails_each_for_itself(tmp_path: Path) -> None:
+    definitions = Definitions(tmp_path)
+    refused: list[int] = []
+
+    async def store(number: int) -> None:
+        text: Any = object() if number % 7 == 3 else f"{{{number}}}"
+        try:
+            await definitions.apply(
+                Change(Kind.RULE, f"r{number}", "{}"), Change(Kind.RULE, f"r{number}", text)
+            )
+        except StoreFailed:
+            refused.append(number)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(30):
+            tasks.start_soon(store, number)
+    assert sorted(refused) == [3, 10, 17, 24]
+    stored = dict(definitions.all(Kind.RULE))
+    assert stored == {f"r{n}": f"{{{n}}}" for n in range(30) if n not in refused}
+    definitions.close()
+    again = Definitions(tmp_path)
+    assert dict(again.all(Kind.RULE)) == stored
     again.close()
 
 
