@@ -167,10 +167,14 @@ class RuleBook(Mapping[str, Rule]):
         await life.delete(lambda: self.forget(life))
 
     def forget(self, life: RuleLife) -> None:
-        """Drop a stopped rule and what it remembers."""
+        """Drop a stopped rule and what it remembers.
+
+        Raises:
+            StoreFailed: its checkpoints can't be deleted; the rule is still there.
+        """
+        self._forget_state(life)
         life.bury()
         del self.lives[life.definition.id]
-        self._forget_state(life)
         life.home.builder.forget_caches(life.definition.id)
 
     def _forget_state(self, life: RuleLife) -> None:

@@ -64,7 +64,6 @@ class Rules:
         self._tasks = tasks
         self._broken: dict[str, str] = {}
         """Stored rules that the engine doesn't take, and why."""
-        self.on_deletion: list[Callable[[str], None]] = []
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -309,8 +308,6 @@ class Rules:
             self._broken.pop(rule_id, None)
             if rule_id in self._engine.rules:
                 await self._engine.delete(rule_id)
-        for tell in self.on_deletion:
-            tell(rule_id)
 
     async def tag(self, rule_id: str, change: Callable[[list[str]], list[str]]) -> None:
         """Change the tags of a rule; nothing else happens to it.
