@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import tzinfo
 from pathlib import Path
 from types import TracebackType
@@ -346,7 +346,13 @@ class Engine:
         await self._open_tables()
         await life.restart()
 
-    async def update(self, rule: RuleLike, *, versions: bool = True) -> Rule:
+    async def update(
+        self,
+        rule: RuleLike,
+        *,
+        versions: bool = True,
+        tried: Callable[[], Awaitable[None]] | None = None,
+    ) -> Rule:
         """Replace the definition of a rule in place; one that runs goes on with the new one.
 
         The new one is tried first: planned, its plugins made, its properties checked. Only then
@@ -357,13 +363,15 @@ class Engine:
             rule: the new definition.
             versions: the new definition must have a greater version than the old one, as texts,
                 if any of them has one.
+            tried: awaited when nothing speaks against the new definition, before anything happens
+                to the rule; what it raises leaves the rule alone.
 
         Raises:
             EngineError: why the old definition is still in force.
         """
         definition = self._definition(rule)
         await self._open_tables()
-        return await self.rules.update(definition, versions=versions)
+        return await self.rules.update(definition, versions=versions, tried=tried)
 
     def check(self, rule: RuleLike) -> RuleDef:
         """Try a rule and return its definition: everything is made, nothing is opened or run.

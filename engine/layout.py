@@ -58,6 +58,11 @@ class Layout:
             if known != use.kind:
                 self._kinds[use.name] = Kind.ANY
 
+    @property
+    def form(self) -> tuple[Any, ...]:
+        """What it is by now: a decoder that was made for another form doesn't fit."""
+        return self.whole, self.keeps_payloads, tuple(self._kinds.items())
+
     def slot(self, name: str) -> str:
         """Return the attribute that holds a column."""
         return f"c{list(self._kinds).index(name)}"

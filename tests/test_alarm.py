@@ -10,9 +10,8 @@ from engine.run.alarm import Alarm
 
 async def test_an_alarm_rings_at_the_time_that_was_last_set() -> None:
     clock, rung = VirtualClock(), []
-    alarm = Alarm(clock, rung.append)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(alarm.run)
+        alarm = Alarm(clock, rung.append, tasks, "alarm")
         alarm.set(100)
         await clock.advance_to(99)
         assert rung == []
@@ -34,4 +33,8 @@ async def test_an_alarm_rings_at_the_time_that_was_last_set() -> None:
         alarm.set(1500)  # in the past already: at once
         await clock.advance_to(2001)
         assert rung == [100, 800, 1500]
-        tasks.cancel_scope.cancel()
+        alarm.set(2500)
+        alarm.end()
+        alarm.set(2500)
+    await clock.advance_to(3000)
+    assert rung == [100, 800, 1500]

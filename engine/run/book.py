@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -112,23 +112,53 @@ class RuleBook(Mapping[str, Rule]):
             life.begin()
         return [life.rule for life in lives]
 
-    async def update(self, definition: RuleDef, *, versions: bool) -> Rule:
+    async def update(
+        self,
+        definition: RuleDef,
+        *,
+        versions: bool,
+        tried: Callable[[], Awaitable[None]] | None = None,
+    ) -> Rule:
         """Replace the definition of a rule; see ``Engine.update``."""
         life = self.life(definition.id)
 
         async def update() -> None:
             old = life.definition
-            if definition == old:
-                return
-            if versions:
-                check_version(old.version, definition.version, f"rule {old.id}", definition.at)
-            stays = definition.triggered or not old.triggered
-            replacement = Replacement(life, definition, starts=life.is_active and stays)
-            replacement.check(life.home.trial)
-            await replace(replacement)
+            replacement: Replacement | None = None
+            if definition != old:
+                if versions:
+                    check_version(old.version, definition.version, f"rule {old.id}", definition.at)
+                stays = definition.triggered or not old.triggered
+                replacement = Replacement(life, definition, starts=life.is_active and stays)
+                replacement.check(life.home.trial)
+            if tried is not None:
+                await tried()
+            if replacement is not None:
+                await replace(replacement)
 
         await life.ask("update", update, repeats=True)
         return life.rule
+
+    async def reset(self, rule_id: str) -> None:
+        """Let a rule forget what it remembers; one that runs starts anew.
+
+        What its sinks keep until it can be delivered stays: it is no state of the rule.
+
+        Raises:
+            EngineError: the rule can't be built any more; it is as it was.
+        """
+        life = self.life(rule_id)
+
+        async def reset() -> None:
+            was_active = life.is_active
+            if was_active:
+                life.home.trial(life.definition)
+            await life.halt()
+            self._forget_state(life)
+            if was_active:
+                life.start_now()
+
+        await life.ask("reset", reset)
 
     async def delete(self, rule_id: str) -> None:
         """Stop a rule and forget it, with its state."""
@@ -137,9 +167,17 @@ class RuleBook(Mapping[str, Rule]):
         await life.delete(lambda: self.forget(life))
 
     def forget(self, life: RuleLife) -> None:
-        """Drop a stopped rule and what it remembers."""
+        """Drop a stopped rule and what it remembers.
+
+        Raises:
+            StoreFailed: its checkpoints can't be deleted; the rule is still there.
+        """
+        self._forget_state(life)
         life.bury()
         del self.lives[life.definition.id]
+        life.home.builder.forget_caches(life.definition.id)
+
+    def _forget_state(self, life: RuleLife) -> None:
         home = life.home
         # an earlier definition may have left checkpoints where this one takes none
         is_durable = life.definition.options.qos > 0 or home.checkpoints.exists()

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 from engine.api import CURRENT_USE, Config, Context, Function, LookupSource, Sink, Use
 from engine.catalog import Catalog, Stream
 from engine.clock import Clock
-from engine.codec import decoder
 from engine.config.rule import ActionDef, RuleDef, RuleOptions
 from engine.errors import ConfigError, EngineError, PluginError, Position, SqlError
 from engine.layout import Layout
@@ -32,7 +31,7 @@ from engine.run.rule import Rule, RuleInput, RuleParts
 from engine.run.schedule import zone_of
 from engine.run.shared import Report
 from engine.run.sink import SinkRunner
-from engine.run.source import SourceRunner, StreamReader
+from engine.run.source import SourceRunner, StreamReader, decoder_for
 from engine.run.tables import LookupTables
 from engine.sql.assemble import PipelineOptions, assemble
 from engine.sql.code import CallSite
@@ -87,11 +86,14 @@ class Builder:
         self._states: dict[str, RuleState] = {}
 
     def forget_state(self, rule_id: str, *, is_durable: bool) -> None:
-        """Drop what a deleted rule remembers and keeps, ``is_durable`` also in its checkpoints."""
+        """Drop what a rule remembers, ``is_durable`` also in its checkpoints."""
         self._states.pop(rule_id, None)
-        remove_caches(self._root, rule_id)
         if is_durable:
             self._checkpoints().delete(rule_id)
+
+    def forget_caches(self, rule_id: str) -> None:
+        """Drop what the sinks of a deleted rule keep for a later delivery."""
+        remove_caches(self._root, rule_id)
 
     def take_state(self, rule_id: str) -> RuleState | None:
         """Take away what the functions of a stopped rule remember, None if nothing is there."""
@@ -313,7 +315,7 @@ class Builder:
         instance = plugin.instance()
         ctx = self._context(owner, f"source[{stream.name}]", 0, report, plugin)
         with _blaming(f"source {plugin.name} of {stream.kind} {stream.name}", stream.at):
-            decoder(stream.options.format, Layout(), stream.schema)
+            decoder_for(stream, Layout())
             _bind_use(plugin, instance, config, ctx)
         return SourceRunner(stream, instance, config, ctx, self._clock)
 

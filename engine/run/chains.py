@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+import weakref
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
+from functools import partial
 
 from engine.errors import ConfigError
 from engine.run.rule import Rule, RuleParts
-from engine.topics import matches
+from engine.topics import matches, plain_filter
 
 _ACTION = re.compile(r"\{\{.*?\}\}", re.DOTALL)
 _ANY = "\0"
@@ -49,10 +50,17 @@ class Topics:
 
 
 class Chains:
-    """The topics of all rules that run, or are about to."""
+    """The topics of all rules that run, or are about to.
+
+    Who reads a topic is looked up, not searched for, since there may be thousands of rules.
+    """
 
     def __init__(self) -> None:
-        self._topics: WeakKeyDictionary[Rule, Topics] = WeakKeyDictionary()
+        self._entries: dict[str, _Entry] = {}
+        self._readers: dict[str, dict[str, None]] = {}
+        """The ids of those who read, by filter, in the order in which they came."""
+        self._wildcards: dict[str, None] = {}
+        """The filters that take more than one topic."""
 
     def enter(self, rule: Rule, parts: RuleParts) -> None:
         """Take a rule in, in place of an earlier one of its id.
@@ -60,39 +68,74 @@ class Chains:
         Raises:
             ConfigError: its results would come back to it.
         """
-        topics = Topics.of(parts)
+        rule_id, topics = rule.id, Topics.of(parts)
         if topics.read and topics.published:
-            path = self._way_back(rule, topics)
+            path = self._way_back(rule_id, topics)
             if path:
                 raise ConfigError(
-                    f"rule {rule.id}: its results would come back to it without end: {path}",
+                    f"rule {rule_id}: its results would come back to it without end: {path}",
                     at=rule.definition.at,
                     hint="publish to a topic that none of these rules reads",
                 )
-        self._topics[rule] = topics
+        self._leave(rule_id)
+        gone = partial(self._gone, rule_id)
+        self._entries[rule_id] = _Entry(weakref.ref(rule, gone), topics)
+        for topic_filter in map(plain_filter, topics.read):
+            self._readers.setdefault(topic_filter, {})[rule_id] = None
+            if "+" in topic_filter or "#" in topic_filter:
+                self._wildcards[topic_filter] = None
 
-    def _others(self, rule: Rule) -> list[tuple[str, Topics]]:
-        return [
-            (other.id, topics)
-            for other, topics in self._topics.items()
-            if other.id != rule.id and not other.status.state.is_final
-        ]
+    def _gone(self, rule_id: str, rule: weakref.ref[Rule]) -> None:
+        """Nobody has a rule any more; another one may have its id by now."""
+        entry = self._entries.get(rule_id)
+        if entry is not None and entry.rule is rule:
+            self._leave(rule_id)
 
-    def _way_back(self, rule: Rule, topics: Topics) -> str:
+    def _leave(self, rule_id: str) -> None:
+        entry = self._entries.pop(rule_id, None)
+        for topic_filter in map(plain_filter, () if entry is None else entry.topics.read):
+            readers = self._readers.get(topic_filter, {})
+            readers.pop(rule_id, None)
+            if not readers:
+                self._readers.pop(topic_filter, None)
+                self._wildcards.pop(topic_filter, None)
+
+    def _way_back(self, rule_id: str, topics: Topics) -> str:
         """Return the shortest way of a rule's results back to it, in words; "" if there is none."""
-        others = self._others(rule)
-        reached = {rule.id}
-        ways = deque([(topics, rule.id)])
+        reached = {rule_id}
+        ways = deque([(topics, rule_id)])
         while ways:
             at, way = ways.popleft()
             if topic := at.feeding(topics):
-                return f"{way} → topic {topic} → {rule.id}"
-            for name, further in _fed(at, others):
+                return f"{way} → topic {topic} → {rule_id}"
+            for name, topic in self._fed(at):
                 if name not in reached:
                     reached.add(name)
-                    ways.append((further, f"{way} → topic {at.feeding(further)} → {name}"))
+                    further = self._entries[name].topics
+                    ways.append((further, f"{way} → topic {topic} → {name}"))
         return ""
 
+    def _fed(self, topics: Topics) -> Iterator[tuple[str, str]]:
+        """Yield the running rules that read what a rule publishes, with the topic."""
+        for topic in topics.published:
+            plain = _ACTION.sub(_ANY, topic)
+            for topic_filter in self._taking(plain):
+                for name in self._readers[topic_filter]:
+                    if self._entries[name].is_running:
+                        yield name, topic
 
-def _fed(topics: Topics, others: Iterable[tuple[str, Topics]]) -> Iterable[tuple[str, Topics]]:
-    return [(name, further) for name, further in others if topics.feeding(further)]
+    def _taking(self, topic: str) -> Iterator[str]:
+        if topic in self._readers:
+            yield topic
+        yield from (wildcard for wildcard in self._wildcards if matches(wildcard, topic))
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    rule: weakref.ref[Rule]
+    topics: Topics
+
+    @property
+    def is_running(self) -> bool:
+        rule = self.rule()
+        return rule is not None and not rule.status.state.is_final

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
-import anyio
+from engine.run.waiting import Flag
 
 
 class Sized(Protocol):
@@ -42,10 +42,10 @@ class Flow(Generic[T]):
         self._dropped = dropped
         self._items: deque[T] = deque()
         self._rows = 0
-        self.closed = anyio.Event()
+        self.closed = Flag()
         self._error: Exception | None = None
-        self._filled = anyio.Event()
-        self._emptied = anyio.Event()
+        self._filled = Flag()
+        self._emptied = Flag()
 
     @property
     def rows(self) -> int:
@@ -88,7 +88,7 @@ class Flow(Generic[T]):
         """Add a batch beyond the capacity, rather than lose it when a producer is stopped."""
         self._items.append(item)
         self._rows += len(item)
-        self._filled.set()
+        self._filled.pulse()
 
     async def get(self) -> T:
         """Return the next batch.
@@ -99,12 +99,9 @@ class Flow(Generic[T]):
         while not self._items:
             if self.closed.is_set():
                 raise self._error or FlowClosed
-            self._filled = anyio.Event()
             await self._filled.wait()
         item = self._pop()
-        if self._emptied.statistics().tasks_waiting:
-            emptied, self._emptied = self._emptied, anyio.Event()
-            emptied.set()
+        self._emptied.pulse()
         return item
 
     def close(self, error: Exception | None = None) -> None:
@@ -112,7 +109,7 @@ class Flow(Generic[T]):
         if not self.closed.is_set():
             self._error = error
             self.closed.set()
-            self._filled.set()
+            self._filled.pulse()
 
     def _pop(self) -> T:
         item = self._items.popleft()

@@ -89,7 +89,7 @@ class RuleLife:
     @property
     def is_active(self) -> bool:
         """Whether it runs or waits for its schedule."""
-        return not self._over.is_set
+        return not self._over.is_set()
 
     @property
     def is_busy(self) -> bool:
@@ -299,7 +299,7 @@ class RuleLife:
         self._scheduled_stop("duration terminated")
 
     async def _drain(self, seconds: float) -> None:
-        if not self._idle.is_set:
+        if not self._idle.is_set():
             await self.rule.stop(seconds)
             await self._idle.wait()
 
@@ -324,14 +324,14 @@ class RuleLife:
 
     async def _follow(self, patrol: Patrol) -> None:
         await patrol.run()
-        if self._patrol is patrol and self._idle.is_set:
+        if self._patrol is patrol and self._idle.is_set():
             self._settle()
 
     def _scheduled_start(self) -> None:
         self._signals.send("scheduled start", self._start_by_schedule)
 
     async def _start_by_schedule(self) -> None:
-        if self._patrol is None or not self._idle.is_set:
+        if self._patrol is None or not self._idle.is_set():
             return  # stopped by hand, or running still
         try:
             self.rule.prepare()
@@ -345,7 +345,7 @@ class RuleLife:
         """A run has lasted long enough; whoever notices doesn't wait for its end."""
 
         async def stop() -> None:
-            if self._idle.is_set:
+            if self._idle.is_set():
                 return
             await self._drain(self.home.drain)
             status = self.rule.status

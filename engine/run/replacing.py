@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 
 import anyio
+import anyio.lowlevel
 
 from engine.config.rule import RuleDef
 from engine.errors import EngineError
@@ -18,8 +19,10 @@ logger = logging.getLogger(__name__)
 
 _OPENING = 5.0
 """Seconds of real time that a new definition may take to open before it counts as started."""
-_PROBATION = 0.1
+_PROBATION = 0.02
 """Seconds of real time that it must then have been up."""
+_TURNS = 20
+"""Passes over the loop that it must have been up, for seconds say little while the loop is busy."""
 
 
 class Replacement:
@@ -116,6 +119,8 @@ async def failure_to_start(rule: Rule) -> str:
     with anyio.move_on_after(_OPENING):
         while status.state is RuleState.STARTING and not status.missing():
             await status.changed.wait()
+    for _ in range(_TURNS):
+        await anyio.lowlevel.checkpoint()
     with anyio.move_on_after(_PROBATION):
         while status.state is RuleState.STARTING or status.state.is_up:
             await status.changed.wait()

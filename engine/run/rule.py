@@ -27,7 +27,7 @@ from engine.run.sink import Outgoing, SinkRunner
 from engine.run.source import Arrival, StreamReader
 from engine.run.status import RuleState, RuleStatus
 from engine.run.ticket import Ticket
-from engine.run.waiting import happens_within
+from engine.run.waiting import Flag, happens_within
 from engine.run.watchdog import Watchdog
 from engine.sql.pipeline import Pipeline
 from engine.sql.query import Result
@@ -136,13 +136,13 @@ class Rule:
         self.metrics = RuleMetrics()
         self.status = RuleStatus(clock)
         self.parts: RuleParts | None = None
-        self.finished = anyio.Event()
+        self.finished = Flag()
         self.taps: list[Callable[[Result], None]] = []
         """Called with all results, for those who watch; they must be quick and change nothing."""
         self._clock = clock
         self._build = build
         self._limit = limit
-        self._stopping: anyio.Event | None = None
+        self._stopping: Flag | None = None
         self._scope: anyio.CancelScope | None = None
         self._reading: anyio.CancelScope | None = None
         self._unopened = 0
@@ -153,7 +153,7 @@ class Rule:
         """The time of the clock when something was last taken from the queue."""
         self._was_set_back = False
         self._flow: Flow[Arrival | Tick] = self._new_flow()
-        self._alarm = Alarm(clock, self._ring)
+        self._alarm: Alarm | None = None
         self._watchdog: Watchdog | None = None
 
     @property
@@ -176,8 +176,8 @@ class Rule:
         self.parts = self._build(self)
         self.metrics.give_up("stopped before")
         self.status.starting()
-        self.finished = anyio.Event()
-        self._stopping = anyio.Event()
+        self.finished = Flag()
+        self._stopping = Flag()
 
     async def run(self) -> None:
         """Run until the sources end, ``stop`` is called or something fails for good."""
@@ -230,7 +230,7 @@ class Rule:
     def _is_stopping(self) -> bool:
         return self._stopping is not None and self._stopping.is_set()
 
-    def _stopping_event(self) -> anyio.Event:
+    def _stopping_event(self) -> Flag:
         assert self._stopping is not None
         return self._stopping
 
@@ -267,16 +267,12 @@ class Rule:
         if parts.letters is not None:
             name = f"rule[{self.id}].{parts.letters.sink.name}"
             tasks.start_soon(parts.letters.run, name=name)
-        async with anyio.create_task_group() as timers:
-            self._alarm = Alarm(self._clock, self._ring)
-            timers.start_soon(self._alarm.run, name=f"rule[{self.id}].alarm")
-            self._watchdog = self._new_watchdog()
-            if self._watchdog is not None:
-                timers.start_soon(self._watchdog.run, name=f"rule[{self.id}].watchdog")
-            tasks.start_soon(
-                self._query, parts, tasks, timers.cancel_scope, name=f"rule[{self.id}].query"
-            )
-            await self._read(parts)
+        self._alarm = Alarm(self._clock, self._ring, tasks, f"rule[{self.id}].alarm")
+        self._watchdog = self._new_watchdog()
+        if self._watchdog is not None:
+            tasks.start_soon(self._watchdog.run, name=f"rule[{self.id}].watchdog")
+        tasks.start_soon(self._query, parts, tasks, name=f"rule[{self.id}].query")
+        await self._read(parts)
 
     def _opened(self) -> None:
         """One of the parts is open."""
@@ -290,6 +286,9 @@ class Rule:
         try:
             with anyio.CancelScope() as self._reading:
                 if self._is_stopping:
+                    return
+                if len(parts.inputs) == 1:  # most have one, and a task takes memory
+                    await self._read_one(parts.inputs[0])
                     return
                 async with anyio.create_task_group() as tasks:
                     for source in parts.inputs:
@@ -313,10 +312,10 @@ class Rule:
         if not self._open_streams and self._reading is not None:
             self._reading.cancel()  # tables have nobody left to read them
 
-    async def _query(self, parts: RuleParts, tasks: TaskGroup, timers: anyio.CancelScope) -> None:
-        await guarded(self._compute(parts, tasks, timers), f"rule[{self.id}].query")
+    async def _query(self, parts: RuleParts, tasks: TaskGroup) -> None:
+        await guarded(self._compute(parts, tasks), f"rule[{self.id}].query")
 
-    async def _compute(self, parts: RuleParts, tasks: TaskGroup, timers: anyio.CancelScope) -> None:
+    async def _compute(self, parts: RuleParts, tasks: TaskGroup) -> None:
         """Take batches from the queue, run the query, hand the results to every sink."""
         pipeline, checkpoints = parts.pipeline, parts.checkpoints
         if checkpoints is not None:
@@ -343,7 +342,7 @@ class Rule:
                 checkpoints.take(self._snapshot(parts), tasks)
                 await checkpoints.completed()
         finally:
-            timers.cancel()
+            self._end_timers()
             for sink in parts.sinks:
                 sink.flow.close()
             if parts.letters is not None:
@@ -364,8 +363,14 @@ class Rule:
             self._write_letters(parts, result)
             await self._deliver(parts, self._counted(result), None)
 
+    def _end_timers(self) -> None:
+        for timer in (self._alarm, self._watchdog):
+            if timer is not None:
+                timer.end()
+
     def _set_alarm(self, parts: RuleParts) -> None:
         """Be woken when the pipeline or the next checkpoint is due."""
+        assert self._alarm is not None
         times = [parts.pipeline.next_deadline()]
         if parts.checkpoints is not None:
             times.append(parts.checkpoints.next_due())
@@ -560,6 +565,7 @@ class Rule:
 
     def _dropped(self, arrival: Arrival | Tick) -> None:
         if isinstance(arrival, Tick):
+            assert self._alarm is not None
             self._alarm.set(arrival.at)  # time can't be dropped
             return
         self.metrics.queued -= len(arrival)

@@ -15,6 +15,7 @@ from engine.layout import Layout
 from engine.run.logs import CURRENT_RULE
 from engine.run.metrics import OperatorMetrics
 from engine.run.source import SourceRunner, Subscriber
+from engine.run.waiting import Flag, Happening
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class SharedSource:
         self._on_idle = on_idle
         self._subscribers: list[Subscriber] = []
         self._reported: tuple[str, bool, str] | None = None
-        self._opened = anyio.Event()
+        self._opened = Flag()
         self._scope: anyio.CancelScope | None = None
 
     @property
@@ -100,7 +101,7 @@ class SharedSource:
     async def close(self) -> None:
         """Others may still read; the last to leave closes the source."""
 
-    async def run(self, opened: Callable[[], None], closed: anyio.Event) -> None:
+    async def run(self, opened: Callable[[], None], closed: Happening) -> None:
         await self._opened.wait()
         opened()
         await closed.wait()

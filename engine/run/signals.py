@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar, cast
 
-import anyio
 from anyio.abc import TaskGroup
+
+from engine.run.waiting import Flag
 
 T = TypeVar("T")
 
@@ -17,7 +18,7 @@ class Signal(Generic[T]):
     def __init__(self, kind: str, work: Callable[[], Awaitable[T]]) -> None:
         self.kind = kind
         self._work = work
-        self._done = anyio.Event()
+        self._done = Flag()
         self._value: T | None = None
         self._error: Exception | None = None
 

@@ -173,15 +173,19 @@ class SinkRunner:
         """Deliver results once there are enough, or the first has waited long enough."""
         gatherer = Gatherer(self.options.batch_size)
         async with anyio.create_task_group() as timers:
-            alarm = Alarm(self._clock, lambda when: self.flow.put_anyway(Due(when)))
-            timers.start_soon(alarm.run, name=f"{self.name}.linger")
+            alarm = Alarm(
+                self._clock,
+                lambda when: self.flow.put_anyway(Due(when)),
+                timers,
+                f"{self.name}.linger",
+            )
             try:
                 await self._gather(gatherer, alarm)
             except FlowClosed:
                 rest = gatherer.flush()
                 if rest is not None:
                     await self._deliver(rest)
-            timers.cancel_scope.cancel()
+            alarm.end()
 
     async def _gather(self, gatherer: Gatherer, alarm: Alarm) -> None:
         linger = int(self.options.linger_interval * 1000)

@@ -23,6 +23,7 @@ from engine.run.guard import guarded
 from engine.run.metrics import OperatorMetrics
 from engine.run.receipt import Receipt
 from engine.run.sink import close_quietly
+from engine.run.waiting import Happening
 
 logger = logging.getLogger(__name__)
 
@@ -111,11 +112,21 @@ class StreamReader(Protocol):
     def recognise(self, identities: Sequence[int]) -> None:
         """Pass over messages that have been taken before, if the source can tell."""
 
-    async def run(self, opened: Callable[[], None], closed: anyio.Event) -> None:
+    async def run(self, opened: Callable[[], None], closed: Happening) -> None:
         """Read for a rule until the source ends or the rule's queue is ``closed``."""
 
     async def close(self) -> None:
         """Let go of the source, once the rule is done with all that it gave."""
+
+
+def decoder_for(stream: Stream, layout: Layout) -> Decoder:
+    """Return what decodes the messages of a stream.
+
+    Raises:
+        ConfigError: the options of the stream name no format.
+    """
+    options = stream.options
+    return decoder(options.format, layout, stream.schema, delimiter=options.delimiter or ",")
 
 
 class SourceRunner:
@@ -144,7 +155,10 @@ class SourceRunner:
         with self._used():
             of_texts = bool(getattr(source, "gives_texts", False))
         self._rows_decoder = RowsDecoder(stream.schema, of_texts=of_texts)
-        self._decoder: Decoder = self._rows_decoder
+        self._decoder: Decoder | None = None
+        """Made when first needed, and again after readers have come that read something else."""
+        self._decoded: tuple[Any, ...] = ()
+        """The form of the layout that it was made for."""
         self._is_lost = False
         self._position: Mapping[str, Any] | None = None
         self._ask_position: Callable[[], Mapping[str, Any]] | None = getattr(
@@ -195,23 +209,26 @@ class SourceRunner:
 
     def attach(self, subscriber: Subscriber) -> None:
         """Let a rule read, after it has put its needs into the layout."""
-        options = self.stream.options
-        self._decoder = decoder(
-            options.format, self.layout, self.stream.schema, delimiter=options.delimiter or ","
-        )
+        if self.layout.form != self._decoded:
+            self._decoder = None
         self._subscribers.append(subscriber)
 
     def detach(self, subscriber: Subscriber) -> None:
         """Forget a rule."""
         self._subscribers.remove(subscriber)
 
-    async def run(self, opened: Callable[[], None], closed: anyio.Event | None = None) -> None:
+    async def run(self, opened: Callable[[], None], closed: Happening | None = None) -> None:
         """Read until the source ends; a lost connection is opened again with back-off.
 
         The source stays open, so that batches can still be acknowledged, until ``close``.
         """
+        with self._used():
+            await self._read(opened)
+        for subscriber in list(self._subscribers):
+            subscriber.ended()
+
+    async def _read(self, opened: Callable[[], None]) -> None:
         announced = False
-        CURRENT_USE.set(self._use)
         backoff = Backoff()
         while True:
             try:
@@ -233,8 +250,6 @@ class SourceRunner:
                 self._use.ctx.report_connection(False, error.message)
             await self.close()
             await self._clock.sleep_until(self._clock.now() + int(backoff.next() * 1000))
-        for subscriber in list(self._subscribers):
-            subscriber.ended()
 
     async def close(self) -> None:
         """Close the source, if it was opened; what goes wrong is logged."""
@@ -256,7 +271,7 @@ class SourceRunner:
         now = self._clock.now()
         if not batch.received_at:
             batch.received_at = now
-        decode = self._decoder if batch.rows is None else self._rows_decoder
+        decode = self._rows_decoder if batch.rows is not None else self._decoder or self._renewed()
         started = perf_counter_ns()
         frame, failures = decode.decode(batch)
         if batch.failures:
@@ -278,6 +293,12 @@ class SourceRunner:
                     batch=batch if failures else None,
                 )
             )
+
+    def _renewed(self) -> Decoder:
+        """Make the decoder for what is read by now."""
+        self._decoded = self.layout.form
+        self._decoder = decoder_for(self.stream, self.layout)
+        return self._decoder
 
     def _count(
         self, batch: Batch, frame: Frame, failures: list[Failure], now: int, latency: int

@@ -75,7 +75,7 @@ class RuleStatus:
     since: int = 0
     connections: dict[str, Connection] = field(default_factory=dict)
     """By operator; only those that report any."""
-    changed: Flag = field(default_factory=lambda: Flag(is_set=False))
+    changed: Flag = field(default_factory=Flag)
     """Never set, but pulsed at each change of the state or of a connection."""
 
     def become(self, state: RuleState, message: str = "") -> None:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Protocol
+
 import anyio
 
 from engine.clock import Clock
 
 
-async def happens_within(clock: Clock, event: anyio.Event, seconds: float) -> bool:
+class Happening(Protocol):
+    """What can be waited for: an event or a flag."""
+
+    def is_set(self) -> bool: ...
+
+    async def wait(self) -> None: ...
+
+
+async def happens_within(clock: Clock, event: Happening, seconds: float) -> bool:
     """Wait for an event for so many seconds at most; return whether it happened."""
     async with anyio.create_task_group() as tasks:
 
@@ -22,36 +33,48 @@ async def happens_within(clock: Clock, event: anyio.Event, seconds: float) -> bo
 
 
 class Flag:
-    """Something that is so or isn't, and can be waited for.
+    """Something that is so or isn't, and can be waited for: an event that can be cleared.
 
-    An event is made only when somebody waits: there are several flags for each rule, and few waits.
+    An event takes a kilobyte, whether or not anybody waits. There are ten flags for each rule, and
+    few waits: a flag takes its memory, less than that, only while somebody does.
     """
 
-    __slots__ = ("_event", "is_set")
+    __slots__ = ("_is_set", "_waiters")
 
-    def __init__(self, *, is_set: bool) -> None:
-        self.is_set = is_set
-        self._event: anyio.Event | None = None
+    def __init__(self, *, is_set: bool = False) -> None:
+        self._is_set = is_set
+        self._waiters: list[asyncio.Future[None]] | None = None
+
+    def is_set(self) -> bool:
+        """Tell whether it is so."""
+        return self._is_set
 
     def set(self) -> None:
         """It is so; whoever waits goes on."""
-        self.is_set = True
+        self._is_set = True
         self.pulse()
 
     def clear(self) -> None:
         """It isn't so any more."""
-        self.is_set = False
+        self._is_set = False
 
     def pulse(self) -> None:
         """Let those go on that wait now."""
-        event, self._event = self._event, None
-        if event is not None:
-            event.set()
+        waiters, self._waiters = self._waiters, None
+        for waiter in waiters or ():
+            if not waiter.done():
+                waiter.set_result(None)
 
     async def wait(self) -> None:
         """Return once it is so, or at the next pulse."""
-        if self.is_set:
+        if self._is_set:
             return
-        if self._event is None:
-            self._event = anyio.Event()
-        await self._event.wait()
+        waiter = asyncio.get_running_loop().create_future()
+        if self._waiters is None:
+            self._waiters = []
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        finally:
+            if self._waiters is not None and waiter in self._waiters:
+                self._waiters.remove(waiter)

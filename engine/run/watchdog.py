@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+import anyio
+
 from engine.clock import Clock
 from engine.run.status import RuleState, RuleStatus
 
@@ -24,13 +26,22 @@ class Watchdog:
         self._clock = clock
         self._status = status
         self._last_message = last_message
+        self._scope = anyio.CancelScope()
 
     def feed(self) -> None:
         """A row came."""
         self._status.heard()
 
     async def run(self) -> None:
-        """Watch until cancelled."""
+        """Watch until it is to ``end``."""
+        with self._scope:
+            await self._watch()
+
+    def end(self) -> None:
+        """Watch no more."""
+        self._scope.cancel()
+
+    async def _watch(self) -> None:
         status = self._status
         while True:
             while status.state is not RuleState.RUNNING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -56,6 +56,15 @@ class Change:
     text: str | None
 
 
+@dataclass(slots=True)
+class _Asked:
+    """Changes that somebody waits for."""
+
+    changes: Sequence[Change]
+    is_done: bool = False
+    error: Exception | None = None
+
+
 class Definitions:
     """The definitions of one server.
 
@@ -76,6 +85,7 @@ class Definitions:
             self._lock.release()
             raise
         self._writing = anyio.Lock()
+        self._waiting: list[_Asked] = []
 
     def close(self) -> None:
         """Let others have the folder."""
@@ -93,19 +103,40 @@ class Definitions:
     async def apply(self, *changes: Change) -> None:
         """Make changes together: after a crash at any point, all of them are there, or none.
 
-        On return they survive a loss of power.
+        On return they survive a loss of power. What several ask for at the same time is written at
+        once, for that is what takes the time.
 
         Raises:
             StoreFailed: nothing was changed.
         """
+        asked = _Asked(changes)
+        self._waiting.append(asked)
         with anyio.CancelScope(shield=True):  # file and memory must not differ
             async with self._writing:
-                await anyio.to_thread.run_sync(self._write, changes)
-                for change in changes:
-                    if change.text is None:
-                        self._known[change.kind].pop(change.name, None)
-                    else:
-                        self._known[change.kind][change.name] = change.text
+                if not asked.is_done:
+                    taken, self._waiting = self._waiting, []
+                    await self._write_together(taken)
+        if asked.error is not None:
+            raise asked.error
+
+    async def _write_together(self, asked: Sequence[_Asked]) -> None:
+        changes = [change for each in asked for change in each.changes]
+        try:
+            await anyio.to_thread.run_sync(self._write, changes)
+        except Exception as error:
+            if len(asked) > 1:  # what is wrong with one of them is no reason to refuse the others
+                for each in asked:
+                    await self._write_together([each])
+                return
+            asked[0].error = error
+        else:
+            for change in changes:
+                if change.text is None:
+                    self._known[change.kind].pop(change.name, None)
+                else:
+                    self._known[change.kind][change.name] = change.text
+        for each in asked:
+            each.is_done = True
 
     def _write(self, changes: Iterable[Change]) -> None:
         def write(connection: sqlite3.Connection) -> None:

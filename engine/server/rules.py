@@ -20,6 +20,7 @@ from engine.config.version import check_version
 from engine.engine import Engine
 from engine.errors import EngineError
 from engine.explain import plan_of
+from engine.run.operators import operators_of
 from engine.run.report import RuleReport, in_ekuiper
 from engine.server.definitions import Change, Condition, Definitions, Kind, anything
 from engine.server.problems import RULE, Problem, missing
@@ -63,7 +64,6 @@ class Rules:
         self._tasks = tasks
         self._broken: dict[str, str] = {}
         """Stored rules that the engine doesn't take, and why."""
-        self.on_deletion: list[Callable[[str], None]] = []
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -148,11 +148,12 @@ class Rules:
                 message = self._broken[rule_id]
                 found[rule_id] = _short("stopped by error", message, 0)
                 continue
-            report = self._engine.status(rule_id)
+            rule = self._engine.rules[rule_id]
+            operators = () if rule.parts is None else operators_of(rule.parts)
             found[rule_id] = _short(
-                in_ekuiper(report.state),
-                report.last_error,
-                sum(operator.exceptions_total for operator in report.operators),
+                in_ekuiper(rule.status.state),
+                rule.metrics.last_error,
+                sum(operator.metrics.exceptions for operator in operators),
             )
         return found
 
@@ -259,13 +260,7 @@ class Rules:
         async with self._turns.of(f"rule {definition.id}"):
             if definition.id in self._engine.rules or definition.id in self._broken:
                 raise Problem(f"rule {definition.id} is defined already", code=RULE)
-            await self._engine.create(definition)
-            try:
-                await self._store(written)
-            except BaseException:
-                with anyio.CancelScope(shield=True):
-                    await self._engine.delete(definition.id)
-                raise
+            await self._define(written)
         return definition.id
 
     async def upsert(self, written: Written, condition: Condition = anything) -> None:
@@ -280,22 +275,21 @@ class Rules:
             condition(self._definitions.get(Kind.RULE, rule_id))
             known = self._engine.rules.get(rule_id)
             if known is None:
-                await self._engine.create(definition)
+                await self._define(written)
                 self._broken.pop(rule_id, None)
-                await self._store(written)
                 return
-            old = known.definition
-            check_version(old.version, definition.version, f"rule {rule_id}")
-            self._engine.check(definition)
+            check_version(known.definition.version, definition.version, f"rule {rule_id}")
             before = self._stored(rule_id)
-            await self._store(written)
             try:
-                await self._engine.update(definition, versions=False)
+                await self._engine.update(
+                    definition, versions=False, tried=lambda: self._store(written)
+                )
                 if definition.triggered and not self._engine.rules.life(rule_id).is_active:
                     await self._engine.start(rule_id)
             except BaseException:
-                with anyio.CancelScope(shield=True):
-                    await self._definitions.apply(*before)
+                if self._stored(rule_id) != before:
+                    with anyio.CancelScope(shield=True):
+                        await self._definitions.apply(*before)
                 raise
 
     async def delete(self, rule_id: str, condition: Condition = anything) -> None:
@@ -314,8 +308,6 @@ class Rules:
             self._broken.pop(rule_id, None)
             if rule_id in self._engine.rules:
                 await self._engine.delete(rule_id)
-        for tell in self.on_deletion:
-            tell(rule_id)
 
     async def tag(self, rule_id: str, change: Callable[[list[str]], list[str]]) -> None:
         """Change the tags of a rule; nothing else happens to it.
@@ -373,13 +365,11 @@ class Rules:
         """Forget what a rule remembers; one that runs starts anew.
 
         Raises:
-            EngineError: there is no such rule.
+            EngineError: there is no such rule, or it can't be built any more and goes on as it is.
         """
-        definition = self.definition(rule_id)
+        self.definition(rule_id)
         async with self._turns.of(f"rule {rule_id}"):
-            was_active = self._engine.rules.life(rule_id).is_active
-            await self._engine.delete(rule_id)
-            await self._engine.create(msgspec.structs.replace(definition, triggered=was_active))
+            await self._engine.rules.reset(rule_id)
 
     async def recover(self) -> None:
         """Define all stored rules and start those that are triggered."""
@@ -413,6 +403,16 @@ class Rules:
         definition = msgspec.structs.replace(self.read(text).definition, triggered=False)
         await self._engine.create(definition)
         del self._broken[rule_id]
+
+    async def _define(self, written: Written) -> None:
+        """Take in a new rule and store it, or neither."""
+        await self._engine.create(written.definition)
+        try:
+            await self._store(written)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._engine.delete(written.definition.id)
+            raise
 
     async def _store(self, written: Written, *, triggered: bool | None = None) -> None:
         definition = written.definition

@@ -220,24 +220,28 @@ class Transfer:
             ("sinkConfig", PluginKind.SINK),
         ):
             for plugin, key, properties in _configs_in(sections[section]):
-                put = self._configs.put_section
+                name = f"{plugin}.{key}".rstrip(".")
                 await self._one(
-                    into, section, f"{plugin}.{key}", put, kind, plugin, key, properties
+                    into, section, name, self._take_section, kind, plugin, key, properties
                 )
         for plugin, key, properties in _configs_in(sections["connectionConfig"]):
-            given = ConnectionDef(key, plugin, properties)
-            await self._one(into, "connectionConfig", key, self._take_connection, given)
+            take = self._take_connection
+            await self._one(into, "connectionConfig", key or plugin, take, plugin, key, properties)
 
-    async def _take_connection(self, given: ConnectionDef) -> None:
+    async def _take_section(self, kind: PluginKind, plugin: str, key: str, given: Any) -> None:
+        await self._configs.put_section(kind, plugin, key, _properties(given))
+
+    async def _take_connection(self, plugin: str, key: str, given: Any) -> None:
+        connection = ConnectionDef(key, plugin, _properties(given))
         known = {found["id"] for found in self._configs.connections()}
-        await self._configs.put_connection(given, replace=given.id in known)
+        await self._configs.put_connection(connection, replace=key in known)
 
     async def _take_uploads(self, uploads: dict[str, Any], into: Imported) -> None:
         for name, value in uploads.items():
             await self._one(into, "uploads", name, self._take_upload, name, value)
 
     async def _take_upload(self, name: str, value: Any) -> None:
-        entry = msgspec.json.decode(value) if isinstance(value, str) else value
+        entry = _decoded(value)
         if not isinstance(entry, dict) or not isinstance(entry.get("content"), str):
             raise Problem("only uploads with their content can be imported")
         await self._uploads.put(name, entry["content"].encode())
@@ -255,6 +259,9 @@ class Transfer:
         except (EngineError, msgspec.MsgspecError) as error:
             logger.warning("import: %s %s: %s", section, name, error)
             into.failures[section][name] = str(error)
+        except Exception:  # what comes after it is taken all the same, and the caller hears of it
+            logger.exception("import: %s %s", section, name)
+            into.failures[section][name] = "the server has failed; its log says more"
         else:
             into.counts[section] = into.counts.get(section, 0) + 1
 
@@ -278,24 +285,36 @@ def _sections_of(text: str, *, is_json: bool) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _configs_in(section: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+def _configs_in(section: dict[str, Any]) -> list[tuple[str, str, Any]]:
     """Return type, key and properties of sections written as any export writes them."""
-    found: list[tuple[str, str, dict[str, Any]]] = []
+    found: list[tuple[str, str, Any]] = []
     for name, value in section.items():
         parts = name.split(".")
         if len(parts) > 1:  # sources.mqtt.key
-            found.append((parts[-2], parts[-1], value if isinstance(value, dict) else {}))
+            found.append((parts[-2], parts[-1], value))
             continue
-        try:
-            sections = msgspec.json.decode(value) if isinstance(value, str) else value
-        except msgspec.MsgspecError:
-            sections = None
-        if not isinstance(sections, dict):
-            found.append((name, "", {}))  # refused by its name
-            continue
-        for key, properties in sections.items():
-            found.append((name, str(key), properties if isinstance(properties, dict) else {}))
+        sections = _decoded(value)
+        if isinstance(sections, dict):
+            found += [(name, str(key), properties) for key, properties in sections.items()]
+        else:
+            found.append((name, "", None))
     return found
+
+
+def _decoded(value: Any) -> Any:
+    """Return what JSON in a text stands for; None for what is none."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return msgspec.json.decode(value)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+
+
+def _properties(given: Any) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        raise Problem("expected a mapping of properties")
+    return given
 
 
 def _hidden(text: str) -> str:

@@ -8,8 +8,10 @@ which takes any row, knows all kinds and decides whether the row has an error. S
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import CodeType
 from typing import Any
 
 from msgspec import UNSET
@@ -69,9 +71,15 @@ class Program:
 
     def define(self, name: str, **more: Any) -> Any:
         """Run the text and return the function called ``name``."""
-        namespace = {**_SUPPORT, **self.namespace, **more}
-        exec(compile(self.text, f"<query {name}>", "exec"), namespace)
+        namespace = {"__builtins__": _SUPPORT, **self.namespace, **more}
+        exec(_code_of(self.text, name), namespace)
         return namespace[name]
+
+
+@functools.lru_cache(maxsize=1024)
+def _code_of(text: str, name: str) -> CodeType:
+    """Return compiled text; queries that differ in names and literals only have the same."""
+    return compile(text, f"<query {name}>", "exec")
 
 
 class Compiler:
@@ -528,15 +536,13 @@ class _Pending:
 
 
 _SUPPORT: dict[str, Any] = {
-    "__builtins__": {
-        "Exception": Exception,
-        "float": float,
-        "abs": abs,
-        "len": len,
-        "type": type,
-        "str": str,
-        "zip": zip,
-    },
+    "Exception": Exception,
+    "float": float,
+    "abs": abs,
+    "len": len,
+    "type": type,
+    "str": str,
+    "zip": zip,
     "UNSET": UNSET,
     "PENDING": _Pending(),
     "plain": _plain,
@@ -550,3 +556,4 @@ _SUPPORT: dict[str, Any] = {
     "typed_key": typed_key,
     "frozen": frozen,
 }
+"""What generated code finds as its built-in names: one dict for all queries."""

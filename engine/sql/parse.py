@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import TypeVar
 
 from sqlglot import Token, TokenType
@@ -38,6 +39,12 @@ def parse(text: str, *, file: str = "", line: int = 1, column: int = 1) -> State
 
 def parse_select(text: str, *, file: str = "", line: int = 1, column: int = 1) -> Select:
     """Return the query in ``text``; see ``parse``."""
+    return _query_in(text, file, line, column)
+
+
+@lru_cache(maxsize=64)
+def _query_in(text: str, file: str, line: int, column: int) -> Select:
+    """Parse once what is tried first and built then, and built again for each start."""
     source = SourceText(text, file=file, line=line, column=column)
     return _refusing_with_place(source, _select)
 

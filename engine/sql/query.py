@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from engine.batch import JoinedMetadata, Row
 from engine.errors import EngineError, RowError
@@ -129,7 +129,7 @@ class Query:
         self._surplus: list[int] = []
         self._emits_nothing = self._stage.parts is None and plan.root.limit == 0
         self._variants: dict[tuple[bool, bool], _Variant] = {}
-        self.primary = self._variant(self._form.whole, forwards_payloads)
+        self._variant(self._form.whole, forwards_payloads)  # what is wrong with it shows now
 
     @property
     def sends_errors(self) -> bool:
@@ -156,8 +156,9 @@ class Query:
         return Result(None, errors, out) if forwards else Result(out, errors, None, surplus)
 
     def texts(self) -> list[str]:
-        """Return the Python text that was generated, for people."""
-        return [program.text for program in self.primary.programs]
+        """Return the Python text that is generated, for people."""
+        programs = self._programs(self._form.whole, self._forwards)
+        return [program.text for program in programs if program is not None]
 
     def records(self, frame: Frame, errors: list[RowError]) -> list[tuple[Any, ...]]:
         """Return the records of a stage that makes such; what has an error is left out."""
@@ -173,7 +174,7 @@ class Query:
             self._variants[key] = self._compile(whole, forwards)
         return self._variants[key]
 
-    def _compile(self, whole: bool, forwards: bool) -> _Variant:
+    def _programs(self, whole: bool, forwards: bool) -> _Programs:
         compiler = Compiler(
             self._plan,
             self._stage,
@@ -184,24 +185,31 @@ class Query:
             is_declared=all(scan.declared for scan in self._scans),
             forwards_payloads=forwards,
         )
-        names = self.bindings.names
-        careful = compiler.one()
-        fail = _reporting(self._options.send_error)
-        one = careful.define("one", fail=fail, surplus=self._surplus, **names(careful))
         if has_state(self._plan, self._functions):
-            return _Variant(one, None, None, None, (careful,))
-        ahead = compiler.clean(verified=False)
-        batched = None if ahead is None else ahead.define("clean", **names(ahead))
-        more = () if ahead is None else (ahead,)
-        if whole:
-            return _Variant(one, None, None, batched, (careful, *more))
-        fast = compiler.loop()
-        loop = fast.define("loop", one=one, surplus=self._surplus, **names(fast))
-        clean = compiler.clean()
-        if clean is None:
-            return _Variant(one, loop, None, batched, (careful, fast))
-        defined = clean.define("clean", **names(clean))
-        return _Variant(one, loop, defined, batched, (careful, fast, clean))
+            return _Programs(compiler.one())
+        return _Programs(
+            compiler.one(),
+            loop=None if whole else compiler.loop(),
+            clean=None if whole else compiler.clean(),
+            batched=compiler.clean(verified=False),
+        )
+
+    def _compile(self, whole: bool, forwards: bool) -> _Variant:
+        programs = self._programs(whole, forwards)
+
+        def defined(program: Program | None, name: str, **more: Any) -> Any:
+            if program is None:
+                return None
+            return program.define(name, **more, **self.bindings.names(program))
+
+        fail = _reporting(self._options.send_error)
+        one = defined(programs.one, "one", fail=fail, surplus=self._surplus)
+        return _Variant(
+            one,
+            loop=defined(programs.loop, "loop", one=one, surplus=self._surplus),
+            clean=defined(programs.clean, "clean"),
+            batched=defined(programs.batched, "clean"),
+        )
 
 
 def metadata_column(frame: Frame, stream: str, key: str) -> Sequence[Any]:
@@ -216,16 +224,24 @@ def metadata_column(frame: Frame, stream: str, key: str) -> Sequence[Any]:
     return [meta.row(index) for index in range(len(frame))]
 
 
+class _Programs(NamedTuple):
+    """The texts of a query's functions for one form of rows; see ``_Variant``."""
+
+    one: Program
+    loop: Program | None = None
+    clean: Program | None = None
+    batched: Program | None = None
+
+
 @dataclass(slots=True)
 class _Variant:
-    """The functions of a query for one form of rows; ``programs`` are their texts."""
+    """The functions of a query for one form of rows."""
 
     one: Callable[..., None]
     loop: Callable[..., list[Any]] | None
     clean: Callable[..., list[Any]] | None
     batched: Callable[..., list[Any]] | None
     """The same as ``clean`` for rows of any kinds, where it makes calls for all rows at once."""
-    programs: tuple[Program, ...]
     _failures: int = 0
     _skipped: int = 0
 

@@ -18,15 +18,19 @@ def children(node: Node) -> Iterator[Node]:
         value = getattr(node, name)
         if isinstance(value, Node):
             yield value
-        elif isinstance(value, tuple):
-            yield from (item for item in value if isinstance(item, Node))
+        elif type(value) is tuple:  # not a Position
+            for item in value:
+                if isinstance(item, Node):
+                    yield item
 
 
 def walk(node: Node) -> Iterator[Node]:
-    """Yield ``node`` and all nodes below it."""
-    yield node
-    for child in children(node):
-        yield from walk(child)
+    """Yield ``node`` and all nodes below it, in the order of the text."""
+    waiting = [node]
+    while waiting:
+        found = waiting.pop()
+        yield found
+        waiting += [*children(found)][::-1]
 
 
 def rebuild(node: N, change: Callable[[Any], Any]) -> N:

@@ -357,6 +357,66 @@ async def test_the_same_definition_changes_nothing(engine: Engine, journal: Jour
     assert journal.events == ["open old"]
 
 
+async def test_a_reset_rule_begins_anew(engine: Engine, collected: Rows) -> None:
+    await started(engine, rule("SELECT acc_count(n) AS c FROM demo", qos=1))
+
+    async def counted() -> int:
+        await engine.push("demo", [{"n": 1}])
+        await settled()
+        return int(collected[-1]["c"])
+
+    assert [await counted(), await counted()] == [1, 2]
+    await engine.restart("r")
+    await settled()
+    assert await counted() == 3, "a restart forgets nothing"
+    await engine.rules.reset("r")
+    await settled()
+    assert await counted() == 1
+    await engine.stop("r")
+    await engine.rules.reset("r")
+    assert engine.rules["r"].status.state == "stopped"
+    await engine.start("r")
+    await settled()
+    assert await counted() == 1
+
+
+async def test_a_rule_that_cannot_be_built_any_more_is_not_reset(
+    engine: Engine, collected: Rows
+) -> None:
+    made = await started(engine, rule("SELECT acc_count(n) AS c FROM demo", qos=1))
+    await engine.push("demo", [{"n": 1}])
+    engine.catalog.drop("demo")
+    with pytest.raises(EngineError, match="unknown stream demo"):
+        await engine.rules.reset("r")
+    engine.define_stream("demo", type="memory", datasource="demo")
+    await engine.push("demo", [{"n": 1}])
+    await settled()
+    assert (collected, made.status.state) == ([{"c": 1}, {"c": 2}], "running")
+
+
+async def test_who_updates_a_rule_may_object_once_it_has_been_tried(
+    engine: Engine, journal: Journal
+) -> None:
+    made = await started(engine, marked("old"))
+    asked: list[str] = []
+
+    async def object_to_it() -> None:
+        asked.append(engine.rules["r"].definition.actions[0].properties["mark"])
+        raise EngineError("the disk is full")
+
+    with pytest.raises(EngineError, match="unknown stream"):
+        await engine.update(rule("SELECT n FROM nowhere"), tried=object_to_it)
+    assert asked == []
+    for definition in (marked("new"), marked("old")):
+        with pytest.raises(EngineError, match="disk is full"):
+            await engine.update(definition, tried=object_to_it)
+    assert asked == ["old", "old"]
+    await engine.push("demo", [{"n": 1}])
+    await settled()
+    assert engine.rules["r"] is made
+    assert journal.events == ["open old", "row 1"]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "is_right"),
     [

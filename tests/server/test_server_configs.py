@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import anyio
+import pytest
 
 from tests.server.support import DEMO, Running, Start, rule
 
@@ -108,6 +109,48 @@ async def test_what_was_exported_can_be_imported_again(server: Running) -> None:
     assert some.json()["rules"].keys() == {"rule1"}
     assert some.json()["streams"].keys() == {"demo"}
     assert some.json()["tables"] == {}
+
+
+@pytest.mark.parametrize(
+    ("section", "entry", "reason"),
+    [
+        ("streams", 5, "expected a CREATE statement"),
+        ("streams", "CREATE", "1:"),
+        ("tables", DEMO, "creates a stream, not a table"),
+        ("rules", [], "expected a mapping"),
+        ("rules", {"sql": "SELECT 1 FROM demo", "actions": 5}, "actions"),
+        ("rules", {"id": "other"}, "the path says 'x'"),
+        ("sourceConfig", 5, "mapping of properties"),
+        ("sourceConfig", {"key": 5}, "mapping of properties"),
+        ("sinkConfig", "[" * 100_000, "mapping of properties"),
+        ("connectionConfig", '{"con": [1]}', "mapping of properties"),
+        ("uploads", "{}", "with their content"),
+        ("uploads", "[" * 100_000, "with their content"),
+    ],
+)
+async def test_what_an_import_cannot_take_is_reported_and_the_rest_is_there(
+    server: Running, section: str, entry: Any, reason: str
+) -> None:
+    await server.stream('CREATE STREAM gone () WITH (TYPE="memory", DATASOURCE="gone")')
+    good: dict[str, Any] = {
+        "streams": {"demo": DEMO},
+        "rules": {"good": rule("good")},
+        "connectionConfig": {"mqtt": {"fine": {"server": "tcp://127.0.0.1:1"}}},
+        "uploads": {"note.txt": {"content": "kept"}},
+    }
+    content = json.dumps({**good, section: {"x": entry, **good.get(section, {})}})
+    answer = await server.client.post("/data/import", json={"content": content})
+    assert answer.status_code == 400
+    failures = answer.json()["ConfigResponse"]
+    assert [key for key, found in failures.items() if found] == [section]
+    (told,) = failures[section].values()
+    assert reason in told
+    assert await server.json("GET", "/streams") == ["demo"]
+    assert [each["id"] for each in await server.json("GET", "/rules")] == ["good"]
+    assert [each["id"] for each in await server.json("GET", "/connections")] == ["fine"]
+    exported = (await server.client.get("/data/export")).json()
+    assert not exported["sourceConfig"]
+    assert not exported["sinkConfig"]
 
 
 async def test_a_file_that_cannot_be_read_changes_nothing(server: Running) -> None:

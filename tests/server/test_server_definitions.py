@@ -11,10 +11,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 from hypothesis import given
@@ -41,6 +43,31 @@ async def test_changes_belong_together(tmp_path: Path) -> None:
     again = Definitions(tmp_path)
     assert dict(again.all(Kind.RULE)) == {"a": "{}"}
     assert again.get(Kind.TRIGGERED, "a") == "true"
+    again.close()
+
+
+async def test_what_is_stored_at_the_same_time_fails_each_for_itself(tmp_path: Path) -> None:
+    definitions = Definitions(tmp_path)
+    refused: list[int] = []
+
+    async def store(number: int) -> None:
+        text: Any = object() if number % 7 == 3 else f"{{{number}}}"
+        try:
+            await definitions.apply(
+                Change(Kind.RULE, f"r{number}", "{}"), Change(Kind.RULE, f"r{number}", text)
+            )
+        except StoreFailed:
+            refused.append(number)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(30):
+            tasks.start_soon(store, number)
+    assert sorted(refused) == [3, 10, 17, 24]
+    stored = dict(definitions.all(Kind.RULE))
+    assert stored == {f"r{n}": f"{{{n}}}" for n in range(30) if n not in refused}
+    definitions.close()
+    again = Definitions(tmp_path)
+    assert dict(again.all(Kind.RULE)) == stored
     again.close()
 
 
@@ -95,23 +122,33 @@ def served(root: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 def test_kill_9_during_writes_leaves_whole_definitions(tmp_path: Path) -> None:
     acknowledged: list[str] = []
+
+    def write(client: httpx.Client, prefix: str) -> None:
+        """Define rules until the server is gone."""
+        for number in range(10_000):
+            rule_id = f"{prefix}_{number}"
+            try:
+                answer = client.post("/rules", json=rule(rule_id, triggered=False))
+            except httpx.TransportError:
+                return
+            assert answer.status_code == 201
+            acknowledged.append(rule_id)
+
     for turn in range(3):
         with served(tmp_path) as (process, url), httpx.Client(base_url=url, timeout=10) as client:
-            known = {each["id"] for each in client.get("/rules").json()}
-            assert known >= set(acknowledged), "what was acknowledged is there"
-            for rule_id in known:
-                assert client.get(f"/rules/{rule_id}").json() == rule(rule_id, triggered=False)
+            known = client.get("/data/export").json()["rules"]
+            assert known.keys() >= set(acknowledged), "what was acknowledged is there"
+            assert len(client.get("/rules").json()) == len(known)
+            for rule_id, text in known.items():
+                assert json.loads(text) == rule(rule_id, triggered=False)
             client.post("/streams", json={"sql": DEMO})
             threading.Timer(1, process.kill).start()
-            for number in range(10_000):
-                rule_id = f"r{turn}_{number}"
-                try:
-                    answer = client.post("/rules", json=rule(rule_id, triggered=False))
-                except httpx.TransportError:
-                    break
-                assert answer.status_code == 201
-                acknowledged.append(rule_id)
+            with ThreadPoolExecutor(4) as writers:  # so that changes are written together
+                list(writers.map(lambda n, turn=turn: write(client, f"r{turn}_{n}"), range(4)))
     assert len(acknowledged) > 30
+    definitions = Definitions(tmp_path / "data" / "server")
+    assert definitions.all(Kind.RULE).keys() == definitions.all(Kind.TRIGGERED).keys()
+    definitions.close()
 
 
 def test_signals_and_stop_end_the_server_in_order(tmp_path: Path) -> None:

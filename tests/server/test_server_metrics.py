@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from engine.run.metrics import LATENCY_BUCKETS, OperatorMetrics
+from engine.server import exposition
 from tests.server.support import Running, rule
 
 parser = pytest.importorskip("prometheus_client.parser")
@@ -47,6 +49,38 @@ async def test_rules_and_the_process_are_measured(server: Running) -> None:
     assert found["process_resident_memory_bytes"][()] > 1e7
     await server.json("DELETE", "/rules/a")
     assert "kuiper_rule_status" not in await families(server)
+
+
+async def test_data_goes_on_while_metrics_are_written(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await server.stream()
+    rules = 50
+    for number in range(rules):
+        await server.json("POST", "/rules", rule(f"r{number}"))
+    for made in server.service.engine.rules.values():
+        assert made.parts is not None
+        made.parts.metrics.took(1_000_000)
+    monkeypatch.setattr(exposition, "_AT_ONCE", 0)
+    turns = 0
+
+    async def work() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(work)
+        pieces = [piece async for piece in exposition.exposition(server.service.engine, 0)]
+        tasks.cancel_scope.cancel()
+    assert turns > len(pieces) > rules
+    samples: list[str] = []
+    for family in parser.text_string_to_metric_families(b"".join(pieces).decode()):
+        samples += [sample.name for sample in family.samples]
+    assert samples.count("kuiper_rule_status") == rules
+    assert samples.count("kuiper_op_process_latency_us_hist_sum") == rules
+    assert samples.count("kuiper_op_process_latency_us_hist_bucket") == rules * LATENCY_BUCKETS
 
 
 async def test_the_dashboard_asks_for_metrics_that_exist(server: Running) -> None:

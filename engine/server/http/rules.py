@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+import anyio
 import msgspec
 from litestar import Response, delete, get, patch, post, put
 from litestar.params import FromPath
@@ -27,6 +28,8 @@ from engine.server.service import Service
 
 _Rule = documented(RULE)
 _Tags = documented(TAGS)
+_AT_ONCE = 50
+"""Rules of a bulk that are changed at the same time: what they store is then written together."""
 
 
 class Tags(msgspec.Struct, frozen=True):
@@ -236,12 +239,21 @@ async def _bulk(
     rules = service.rules.tagged(tags) if tags else []
     if not rules:
         raise Problem("no rule has these tags")
-    results = []
-    for rule_id in rules:
+    errors: dict[str, str] = {}
+
+    async def one(rule_id: str) -> None:
         try:
             await work(rule_id)
         except EngineError as error:
-            results.append({"ruleId": rule_id, "success": False, "error": str(error)})
-        else:
-            results.append({"ruleId": rule_id, "success": True, "error": ""})
-    return json(results)
+            errors[rule_id] = str(error)
+
+    for first in range(0, len(rules), _AT_ONCE):
+        async with anyio.create_task_group() as tasks:
+            for rule_id in rules[first : first + _AT_ONCE]:
+                tasks.start_soon(one, rule_id)
+    return json(
+        [
+            {"ruleId": rule_id, "success": rule_id not in errors, "error": errors.get(rule_id, "")}
+            for rule_id in rules
+        ]
+    )

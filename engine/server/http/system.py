@@ -11,16 +11,11 @@ from typing import Any
 import msgspec
 from litestar import Response, delete, get, patch, post
 from litestar.params import FromPath
+from litestar.response import Stream
 
 from engine import __version__
 from engine.server.credentials import RoleName
-from engine.server.exposition import (
-    CONTENT_TYPE,
-    cpu_seconds,
-    exposition,
-    resident_bytes,
-    total_bytes,
-)
+from engine.server.exposition import CONTENT_TYPE, exposition
 from engine.server.http.replies import (
     OBJECT,
     STRING,
@@ -33,6 +28,7 @@ from engine.server.http.replies import (
     text,
 )
 from engine.server.problems import Problem
+from engine.server.process import cpu_seconds, resident_bytes, total_bytes
 from engine.server.service import Service
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -105,9 +101,9 @@ async def configure(request: AnyRequest) -> Response[None]:
 
 
 @get("/metrics")
-async def metrics(service: Serving) -> Response[str]:
+async def metrics(service: Serving) -> Stream:
     """Return the metrics of all rules and of the process, for Prometheus."""
-    return Response(await exposition(service.engine, service.started), media_type=CONTENT_TYPE)
+    return Stream(exposition(service.engine, service.started), media_type=CONTENT_TYPE)
 
 
 @get("/tokens")
