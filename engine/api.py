@@ -137,6 +137,10 @@ class Context(ABC):
     clock: Clock
     started_at: int
     """When this run of the rule began, in epoch milliseconds."""
+    private_hosts: Sequence[str] | None = None
+    """Hosts, or networks such as ``10.1.0.0/16``, in private address space that may be asked by
+    HTTP beside public ones; None: all of them.
+    """
 
     state: StateScope
 
