@@ -206,6 +206,26 @@ async def test_nobody_there_is_waited_out(engine: Engine, server: Server, tmp_pa
     await engine.stop_all(drain=0)
 
 
+async def test_what_waits_in_the_cache_keeps_its_address_and_headers(
+    engine: Engine, server: Server
+) -> None:
+    server.otherwise = lambda asked: (503, b"")
+    rule = await start(engine, server.url + "/{{.n}}", headers={"X-N": "{{.n}}"}, enableCache=True)
+    await push(engine, *rows(1, 2))
+    await push(engine, *rows(3))
+    assert rule.parts
+    metrics = rule.parts.sinks[0].metrics
+    await eventually(lambda: metrics.processed == 3)
+    await engine.stop("r")
+    assert rule.metrics.balance().cached == 3
+    server.otherwise = lambda asked: OK
+    server.requests.clear()
+    await engine.restart("r")
+    await eventually(lambda: len(server.requests) == 3)
+    found = [(asked.path, asked.headers["x-n"], asked.body) for asked in server.requests]
+    assert found == [(f"/{n}", str(n), f'{{"n":{n}}}') for n in (1, 2, 3)]
+
+
 async def test_a_late_reply_is_waited_out(engine: Engine, server: Server) -> None:
     again = threading.Event()
 
