@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +20,8 @@ from hypothesis import strategies as st
 from engine import ConfigError, Engine
 from engine.run.rule import Rule
 from plugins.sinks.file.packing import Packing
+from plugins.sinks.file.shapes import Items
+from plugins.sinks.file.survey import survey
 from plugins.sources.file.reading import zstd
 from tests.conftest import eventually
 
@@ -147,6 +150,28 @@ async def test_an_array_goes_on_behind_its_last_whole_item(
     (tmp_path / "out").write_text(before)
     await write(engine, rows(9), fileType="json")
     assert json.loads((tmp_path / "out").read_text()) == after
+
+
+ITEM = st.dictionaries(st.text(max_size=4), st.integers() | st.lists(st.text(max_size=4)))
+
+
+@given(items=st.lists(ITEM.map(msgspec.json.encode), min_size=1, max_size=5), cut=st.integers(0))
+def test_an_array_that_was_cut_anywhere_keeps_its_whole_items(
+    tmp_path_factory: pytest.TempPathFactory, items: list[bytes], cut: int
+) -> None:
+    shape = Items(is_sure=True)
+    ends = list(itertools.accumulate(len(item) + len(shape.separator) for item in items))
+    text = shape.opening(b"") + shape.separator.join(items) + shape.tail
+    text = text[: cut % (len(text) + 1)]
+    path = tmp_path_factory.getbasetemp() / "array"
+    path.write_bytes(text)
+    with path.open("rb") as file:
+        found = survey(file.fileno(), shape, None, counts=True)
+    kept = json.loads(text[: found.end] + shape.tail) if found.end else []
+    whole = sum(end + len(shape.opening(b"")) <= len(text) for end in ends)
+    assert kept == [json.loads(item) for item in items[: len(kept)]]
+    assert whole <= len(kept) <= whole + 1
+    assert found.messages == len(kept)
 
 
 @pytest.mark.parametrize(
