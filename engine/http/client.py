@@ -14,7 +14,7 @@ import anyio.to_thread
 import httpx
 import msgspec
 
-from engine.api import Context, NotConnected, RowError
+from engine.api import ConfigError, Context, NotConnected, RowError
 from engine.http.options import HttpConfig
 from engine.networks import Forbidden, Networks
 
@@ -98,6 +98,9 @@ class Client:
         self._follows = follows
         self._connections = connections
         self._client: httpx.AsyncClient | None = None
+        self._networks: Networks | None = None
+        if ctx.private_hosts is not None:
+            self._networks = Networks(ctx.private_hosts)
 
     async def open(self) -> None:
         """Get ready.
@@ -111,9 +114,9 @@ class Client:
             max_connections=self._connections, max_keepalive_connections=self._connections
         )
         transport: httpx.AsyncBaseTransport | None = None
-        if self._ctx.private_hosts is not None:  # then no proxy either, which could ask anybody
+        if self._networks is not None:  # then no proxy either, which could ask anybody
             inner = httpx.AsyncHTTPTransport(verify=verify, limits=limits, trust_env=False)
-            transport = _Confined(inner, Networks(self._ctx.private_hosts))
+            transport = _Confined(inner, self._networks)
         self._client = httpx.AsyncClient(
             verify=verify,
             limits=limits,
@@ -121,6 +124,25 @@ class Client:
             follow_redirects=self._follows,
             transport=transport,
         )
+
+    async def check(self, address: str) -> None:
+        """Find out whether a server may be asked; ``{{`` and what follows is left out.
+
+        Raises:
+            ConfigError: it may not.
+        """
+        if self._networks is None:
+            return
+        fixed = address.partition("{{")[0]
+        try:
+            url = httpx.URL(fixed)
+            is_whole = "/" in fixed.partition("//")[2] or fixed == address
+            if is_whole:
+                await self._networks.address(url.host, _port(url))
+        except Forbidden as error:
+            raise ConfigError(f"{shown(fixed)}: {error.message}", hint=error.hint) from None
+        except (OSError, UnicodeError, httpx.InvalidURL):
+            return  # whoever sends a request will be told
 
     async def send(
         self,
@@ -161,9 +183,10 @@ class Client:
             raise NotConnected(f"{where}: no reply within {timeout:g} s") from None
         except Forbidden as error:
             raise RowError(f"{where}: {error.message}", hint=error.hint) from None
+        except httpx.LocalProtocolError:  # it would show what is in the headers
+            raise RowError(f"{where}: a header holds what can't be sent") from None
         except (
             httpx.DecodingError,
-            httpx.LocalProtocolError,
             httpx.TooManyRedirects,
             httpx.UnsupportedProtocol,
         ) as error:
@@ -198,7 +221,7 @@ class _Confined(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         url = request.url
-        address = await self._address(url.host, url.port or (443 if url.scheme == "https" else 80))
+        address = await self._address(url.host, _port(url))
         return await self._inner.handle_async_request(
             httpx.Request(
                 request.method,
@@ -224,6 +247,10 @@ class _Confined(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         await self._inner.aclose()
+
+
+def _port(url: httpx.URL) -> int:
+    return url.port or (443 if url.scheme == "https" else 80)
 
 
 def shown(url: httpx.URL | str) -> str:

@@ -111,6 +111,7 @@ class Rest(Sink[RestConfig]):
             client = Client(config, self.ctx, follows=False, connections=config.concurrency)
             await client.open()
             self._client = client
+            await client.check(config.url)
             if config.o_auth is not None:
                 self._tokens = Tokens(config.o_auth, client, self.ctx.clock)
                 self._header_templates = _compiled(config.headers)

@@ -189,7 +189,8 @@ async def test_private_networks_are_asked_only_where_that_is_allowed(
     async with Engine(tmp_path, private_hosts=[], drain=0.1) as engine:
         engine.define_stream("web", type="httppull", url=server.url)
         rule = await engine.start({"id": "r", "sql": "SELECT * FROM web", "actions": [{"nop": {}}]})
-        await eventually(lambda: sum(rule.metrics.errors.values()) == 1)
+        await eventually(lambda: rule.status.state == "stopped by error")
+        assert "127.0.0.1 is in a private network" in rule.status.message
         assert not server.requests
 
 

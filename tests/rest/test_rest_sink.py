@@ -416,20 +416,32 @@ async def test_a_certificate_is_trusted_if_we_are_told_to(engine: Engine, tmp_pa
         await engine.stop_all(drain=0)
 
 
-@pytest.mark.parametrize("allowed", [[], ["10.0.0.0/8"], ["127.0.0.0/8"], ["127.0.0.1"]])
-async def test_private_networks_are_asked_only_where_that_is_allowed(
-    tmp_path: Path, server: Server, allowed: list[str]
+@pytest.mark.parametrize("allowed", ["127.0.0.0/8", "127.0.0.1"])
+async def test_private_networks_that_are_named_may_be_asked(
+    tmp_path: Path, server: Server, allowed: str
 ) -> None:
-    is_allowed = any(entry.startswith("127") for entry in allowed)
-    async with Engine(tmp_path, private_hosts=allowed, drain=0.1) as engine:
+    async with Engine(tmp_path, private_hosts=[allowed], drain=0.1) as engine:
         engine.define_stream("demo", type="memory", datasource="demo")
         rule = await send(engine, server.url + "/in", *rows(1, 2))
-        assert len(server.requests) == (2 if is_allowed else 0)
-        assert rule.metrics.delivered == (2 if is_allowed else 0)
-        if not is_allowed:
-            assert rule.parts
-            reason = rule.parts.sinks[0].metrics.last_exception
-            assert "127.0.0.1 is in a private network" in reason
+        assert rule.metrics.delivered == len(server.requests) == 2
+
+
+@pytest.mark.parametrize("allowed", [[], ["10.0.0.0/8", "example"]])
+async def test_other_private_networks_are_not_asked(
+    tmp_path: Path, server: Server, allowed: list[str]
+) -> None:
+    async with Engine(tmp_path, private_hosts=allowed, drain=0.1) as engine:
+        engine.define_stream("demo", type="memory", datasource="demo")
+        rule = await start(engine, server.url + "/{{.n}}")
+        assert rule.status.state == "stopped by error"
+        assert f"{server.url}/: 127.0.0.1 is in a private network" in rule.status.message
+        await engine.delete("r")
+        # only the row tells the host
+        rule = await send(engine, "http://{{.host}}/", {"host": f"127.0.0.1:{server.port}"})
+        assert (rule.metrics.delivered, sum(rule.metrics.dropped.values())) == (0, 1)
+        assert rule.parts
+        assert "in a private network" in rule.parts.sinks[0].metrics.last_exception
+        assert not server.requests
 
 
 @pytest.mark.parametrize("is_told", [True, False])

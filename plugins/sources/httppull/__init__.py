@@ -84,6 +84,8 @@ class Httppull(Source[HttppullConfig], LookupSource[HttppullConfig]):
             raise ConfigError(f"{offsets[_ALL]!r} is no position of an httppull stream") from None
 
     async def run(self, emit: Emit) -> None:
+        assert self._question is not None, "it is open"
+        await self._question.check()
         clock = self.ctx.clock
         interval = max(1, int(self.config.interval * 1000))
         if self._memory is None:

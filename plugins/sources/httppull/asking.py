@@ -43,6 +43,7 @@ class Question:
         body_type = config.body_type or ("none" if self._method == "GET" else "json")
         self._content_type = BODY_TYPES.get(body_type) if config.body else None
         self._is_told_in_body = config.response_type == "body"
+        self._address = config.address
         self._client = Client(config, ctx, follows=True)
         self._tokens: Tokens | None = None
         if config.o_auth is not None:
@@ -55,6 +56,10 @@ class Question:
             ConfigError: something about TLS is wrong.
         """
         await self._client.open()
+
+    async def check(self) -> None:
+        """Raise ``ConfigError`` if the server must not be asked."""
+        await self._client.check(self._address)
 
     async def close(self) -> None:
         await self._client.aclose()
