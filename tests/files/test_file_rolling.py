@@ -155,6 +155,20 @@ async def test_a_file_of_an_earlier_run_is_finished_by_its_last_change(tmp_path:
         assert list(here.files.values()) == [[1], [2]]
 
 
+@pytest.mark.parametrize("properties", [{"fileType": "json"}, {"compression": "gzip"}, {}])
+@pytest.mark.parametrize("method", ["", "zstd"])
+async def test_messages_of_an_earlier_run_are_counted(
+    tmp_path: Path, properties: dict[str, Any], method: str
+) -> None:
+    properties = {"compression": method, **properties}
+    async with setting(tmp_path) as here:
+        for number in range(4):
+            await here.start("out", rollingCount=3, **properties)
+            await here.write(number)
+            await here.engine.stop("r")
+            assert len(list(tmp_path.glob("out*"))) == 1 + (number == 3)
+
+
 @pytest.mark.parametrize(
     "properties", [{"fileType": "json"}, {"compression": "gzip"}, {"fsync": True}]
 )

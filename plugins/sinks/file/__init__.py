@@ -106,7 +106,8 @@ class File(Sink[FileConfig]):
     async def _write(self, path: Path, writing: Writing, outcome: Outcome) -> None:
         while writing.payloads:
             segment = await self._segment(path, writing.payloads[0])
-            texts, refused = self._shape.texts(writing.payloads, segment.header)
+            payloads = writing.payloads[: self._rolling.room(segment)]
+            texts, refused = self._shape.texts(payloads, segment.header)
             if refused:
                 for index, reason in refused.items():
                     outcome.refuse(reason, [writing.left[index]])

@@ -24,18 +24,22 @@ class Rolling:
         self._keep = config.rolling_keep
         self._is_prefix = config.rolling_name_pattern == "prefix"
 
+    def room(self, segment: Segment) -> int | None:
+        """Return how many messages a file takes at most, before it is finished; None: any number.
+
+        It takes one at least, whatever is in it.
+        """
+        return max(self._count - segment.messages, 1) if self._count else None
+
     def share(self, segment: Segment, texts: Sequence[bytes]) -> int:
-        """Return how many of the next texts a file takes before it is finished, at least one."""
-        share = len(texts)
-        if self._count:
-            share = min(share, self._count - segment.messages)
+        """Return how many of the next texts a file takes before it has bytes enough."""
         if self._limits_text:
             size = segment.size
-            for number, text in enumerate(texts[: max(share, 1)], start=1):
+            for number, text in enumerate(texts, start=1):
                 size += len(text)
                 if size >= self._size:
                     return number
-        return max(share, 1)
+        return len(texts)
 
     def is_due(self, segment: Segment, now: int) -> bool:
         """Tell whether a file is finished."""

@@ -64,6 +64,7 @@ def _packed(file: int, shape: Shape, packing: Packing) -> Survey:
             raise Damaged("it holds no JSON array")
         if contents.last == shape.tail:
             found.end = contents.last_start
+            found.messages -= shape.tail.count(b"\n")
         elif contents.last.rstrip(_SPACE).endswith(b"]"):
             raise Damaged("its JSON array has been written by something else")
         found.joint = shape.separator
