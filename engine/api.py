@@ -94,7 +94,7 @@ __all__ = (
     "state_codec",
 )
 
-API_VERSION = "1.1.0"
+API_VERSION = "1.2.0"
 """Semantic version of this module's contract."""
 
 T = TypeVar("T")
@@ -137,6 +137,10 @@ class Context(ABC):
     clock: Clock
     started_at: int
     """When this run of the rule began, in epoch milliseconds."""
+    private_hosts: Sequence[str] | None = None
+    """Hosts, or networks such as ``10.1.0.0/16``, in private address space that may be asked by
+    HTTP beside public ones; None: all of them.
+    """
 
     state: StateScope
 
@@ -314,6 +318,10 @@ class Sink(_Configured[ConfigT], ABC):
 
     takes_payloads: ClassVar[bool] = False
     """True: ``collect`` gets encoded ``payloads``, one per message; False: ``rows``."""
+    shared_options: ClassVar[frozenset[str]] = frozenset()
+    """Options that every sink has, by their names in files, which the engine applies although the
+    configuration declares them, to know them. What else it declares is the sink's own to apply.
+    """
 
     @abstractmethod
     async def collect(self, batch: Batch) -> None:

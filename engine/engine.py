@@ -70,6 +70,7 @@ class Engine:
         clock: where time comes from.
         drain: seconds that a stopping rule has to deliver what it holds.
         zone: the time zone of schedules; by default that of the machine.
+        private_hosts: see ``engine.api.Context.private_hosts``.
 
     ``rules`` are all that were defined and not deleted, by id, running or not.
     """
@@ -81,11 +82,13 @@ class Engine:
         clock: Clock | None = None,
         drain: float = 10.0,
         zone: tzinfo | None = None,
+        private_hosts: Sequence[str] | None = None,
     ) -> None:
         self.root = Path(root or os.environ.get("HEADRACE_ROOT") or ".").resolve()
         self.clock: Clock = clock or SystemClock()
         self.drain = drain
         self.zone = zone or local_zone()
+        self.private_hosts = private_hosts
         self.catalog = Catalog()
         self.plugins = PluginRegistry(self.root)
         self.functions = EngineFunctions(self.plugins)
@@ -145,6 +148,7 @@ class Engine:
                 resources=resources,
                 shared=self,
                 checkpoints=self.checkpoints,
+                private_hosts=self.private_hosts,
             )
             self._reloader = Reloader(
                 self.rules,

@@ -34,10 +34,13 @@ LAYERS = [
     (
         "engine.codec",
         "engine.catalog",
+        "engine.http",
         "engine.memory",
         "engine.mqtt",
+        "engine.networks",
         "engine.plugin",
         "engine.registry",
+        "engine.tls",
     ),
     ("engine.lookup",),
     ("engine.run",),
@@ -93,6 +96,7 @@ def test_imports_point_one_way(path: Path) -> None:
 def test_plugins_import_the_contract_and_nothing_behind_it(path: Path) -> None:
     allowed = {
         "engine.api",
+        "engine.http",
         "engine.lookup.keyed",
         "engine.lookup.match",
         "engine.memory",

@@ -154,3 +154,26 @@ async def test_a_malformed_template_is_shown_in_its_file(
     with pytest.raises(ConfigError) as caught:
         await engine.start(definition)
     assert str(caught.value).startswith(f"{file}:{place}: sink memory: {message}")
+
+
+@pytest.mark.parametrize("is_shared", [True, False])
+async def test_a_sink_that_declares_an_option_applies_it_unless_it_shares_it(
+    engine: Engine, is_shared: bool
+) -> None:
+    seen: list[tuple[str, bytes]] = []
+
+    class KnowingConfig(Config):
+        compression: str = ""
+
+    class Knowing(Sink[KnowingConfig]):
+        takes_payloads = True
+        shared_options = frozenset({"compression"} if is_shared else ())
+
+        async def collect(self, batch: Batch) -> None:
+            seen.extend((self.config.compression, payload) for payload in batch.payloads or ())
+
+    engine.plugins.register(PluginKind.SINK, "take", Knowing)
+    await sent(engine, {"compression": "gzip", "sendSingle": True}, {"a": 1})
+    ((known, payload),) = seen
+    assert known == "gzip"
+    assert (gzip.decompress(payload) if is_shared else payload) == b'{"a":1}'

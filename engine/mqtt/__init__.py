@@ -11,5 +11,5 @@ from engine.mqtt.reasons import PublishInterrupted as PublishInterrupted
 from engine.mqtt.reasons import PublishRejected as PublishRejected
 from engine.mqtt.reasons import SessionTakenOver as SessionTakenOver
 from engine.mqtt.settings import LinkSettings as LinkSettings
-from engine.mqtt.settings import TlsSettings as TlsSettings
 from engine.mqtt.subscription import Subscription as Subscription
+from engine.tls import TlsSettings as TlsSettings

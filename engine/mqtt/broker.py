@@ -8,14 +8,15 @@ from typing import Annotated
 
 import msgspec
 
-from engine.api import Config, Context, Duration
+from engine.api import Context, Duration
 from engine.mqtt.link import Link, LinkState
-from engine.mqtt.settings import LinkSettings, TlsSettings
+from engine.mqtt.settings import LinkSettings
+from engine.tls import TlsConfig
 
 Qos = Annotated[int, msgspec.Meta(ge=0, le=2)]
 
 
-class BrokerConfig(Config, kw_only=True):
+class BrokerConfig(TlsConfig, kw_only=True):
     """How to reach the broker (runtime specification, sections 5.1 and 5.2)."""
 
     server: str = "tcp://127.0.0.1:1883"
@@ -33,14 +34,6 @@ class BrokerConfig(Config, kw_only=True):
     session_expiry_interval_seconds: int = 60
     client_state_path: str = ""
     """Accepted for eKuiper's rules; the session needs no files here."""
-    certification_path: str = ""
-    private_key_path: str = ""
-    root_ca_path: str = ""
-    certification_raw: str = ""
-    private_key_raw: str = ""
-    root_ca_raw: str = msgspec.field(default="", name="rootCARaw")
-    insecure_skip_verify: bool = False
-    tls_min_version: str = "tls1.2"
 
     def settings(self) -> LinkSettings:
         """Return the settings of the link.
@@ -57,16 +50,7 @@ class BrokerConfig(Config, kw_only=True):
             keep_alive=self.keep_alive,
             persistent_session=self.enable_client_session,
             session_expiry=float(self.session_expiry_interval_seconds),
-            tls=TlsSettings(
-                certification_path=self.certification_path,
-                private_key_path=self.private_key_path,
-                root_ca_path=self.root_ca_path,
-                certification_raw=self.certification_raw,
-                private_key_raw=self.private_key_raw,
-                root_ca_raw=self.root_ca_raw,
-                insecure_skip_verify=self.insecure_skip_verify,
-                tls_min_version=self.tls_min_version,
-            ),
+            tls=self.tls(),
         )
 
 

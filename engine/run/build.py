@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC
 from pathlib import Path
@@ -71,6 +71,7 @@ class Builder:
         resources: ResourcePool,
         shared: SharedStreams,
         checkpoints: Callable[[], CheckpointStore],
+        private_hosts: Sequence[str] | None = None,
     ) -> None:
         """``checkpoints`` opens the file of checkpoints, when a rule first needs it."""
         self._checkpoints = checkpoints
@@ -83,6 +84,7 @@ class Builder:
         self._properties = properties
         self._resources = resources
         self._shared = shared
+        self._private_hosts = private_hosts
         self._states: dict[str, RuleState] = {}
 
     def forget_state(self, rule_id: str, *, is_durable: bool) -> None:
@@ -385,6 +387,7 @@ class Builder:
             state=state.scope(op_id, instance_id),
             resources=self._resources,
             on_connection=lambda connected, message: report(op_id, connected, message),
+            private_hosts=self._private_hosts,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, MutableMapping
+from collections.abc import Callable, Hashable, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
@@ -42,6 +42,7 @@ class PluginContext(Context):
         resources: ResourcePool,
         data_path: PurePath | str = "etc",
         on_connection: Callable[[bool, str], None],
+        private_hosts: Sequence[str] | None = None,
     ) -> None:
         self.rule_id = rule_id
         self.op_id = op_id
@@ -51,6 +52,7 @@ class PluginContext(Context):
         self.clock = clock
         self.started_at = clock.now()
         self.state = state
+        self.private_hosts = private_hosts
         self.logger = _RuleLogger(_LOGGER, {"rule": rule_id, "op": op_id})
         self._resources = resources
         self._on_connection = on_connection

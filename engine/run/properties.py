@@ -206,9 +206,10 @@ class Properties:
                 raise ConfigError(f"{where}: {key} is not supported yet", at=action.where.of(key))
         if "tableDataField" in merged.keys() - known:
             merged.setdefault("dataField", merged.pop("tableDataField"))
-        common = set(SinkOptions.__struct_encode_fields__) - known
-        own = {k: v for k, v in merged.items() if k not in common}
-        shared = {k: v for k, v in merged.items() if k in common}
+        common = set(SinkOptions.__struct_encode_fields__)
+        own = {k: v for k, v in merged.items() if k in known or k not in common}
+        applied = common - (known - _shared_options(plugin))
+        shared = {k: v for k, v in merged.items() if k in applied}
         config = _config(own, plugin, where, action.where)
         options = config_from(shared, SinkOptions, where=where, positions=action.where)
         try:
@@ -301,8 +302,16 @@ def _config(properties: dict[str, Any], plugin: Plugin, where: str, positions: P
 
 
 def _config_type(plugin: Plugin) -> type[Config]:
-    owner = plugin.export if plugin.is_shared else plugin.factory_type()
-    return getattr(owner, "config_type", Config)
+    return getattr(_owner(plugin), "config_type", Config)
+
+
+def _shared_options(plugin: Plugin) -> frozenset[str]:
+    return getattr(_owner(plugin), "shared_options", frozenset())
+
+
+def _owner(plugin: Plugin) -> object:
+    """Return what tells of a plugin without being made: its class, or the shared instance."""
+    return plugin.export if plugin.is_shared else plugin.factory_type()
 
 
 def _keys(plugin: Plugin) -> set[str]:

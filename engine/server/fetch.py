@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -11,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 import anyio
 import anyio.to_thread
 
+from engine.networks import Forbidden, Networks
 from engine.server.problems import IO, Problem
 
 _REDIRECTS = 5
@@ -29,8 +28,7 @@ class Fetcher:
     def __init__(self, uploads: Path, allowed: Sequence[str], largest: int) -> None:
         """``largest`` is the longest file in bytes."""
         self._uploads = uploads
-        self._hosts = {entry.lower() for entry in allowed}
-        self._networks = [network for entry in allowed if (network := _network(entry))]
+        self._networks = Networks(allowed)
         self._largest = largest
 
     async def read(self, url: str) -> bytes:
@@ -121,36 +119,13 @@ class Fetcher:
 
     async def _address(self, host: str, port: int) -> str:
         try:
-            found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            return await self._networks.address(host, port)
+        except Forbidden as error:
+            raise Problem(error.message, hint=error.hint) from None
         except (OSError, UnicodeError):
             raise Problem(f"the host {host[:60]!r} isn't known", code=IO) from None
-        addresses = [str(entry[4][0]) for entry in found]
-        for address in addresses:
-            if not self._is_allowed(host, address):
-                raise Problem(
-                    f"{host} is in a private network",
-                    hint="its administrator can name it under privateHosts in etc/server.yaml",
-                )
-        return addresses[0]
-
-    def _is_allowed(self, host: str, address: str) -> bool:
-        number = ipaddress.ip_address(address.partition("%")[0])
-        mapped = getattr(number, "ipv4_mapped", None)
-        number = mapped or number
-        if number.is_global and not number.is_multicast:
-            return True
-        return host.lower() in self._hosts or any(
-            number in network for network in self._networks if network.version == number.version
-        )
 
     def _checked(self, data: bytes, what: str) -> bytes:
         if len(data) > self._largest:
             raise Problem(f"{what} is longer than {self._largest} bytes", status=413)
         return data
-
-
-def _network(entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
-    try:
-        return ipaddress.ip_network(entry, strict=False)
-    except ValueError:
-        return None

@@ -19,7 +19,13 @@ def sandbox(engine: Engine) -> Engine:
 
     It isn't running yet. Topics of memory streams and connections are its own.
     """
-    made = Engine(engine.root, clock=engine.clock, drain=1, zone=engine.zone)
+    made = Engine(
+        engine.root,
+        clock=engine.clock,
+        drain=1,
+        zone=engine.zone,
+        private_hosts=engine.private_hosts,
+    )
     made.plugins, made.functions = engine.plugins, engine.functions
     made.catalog.become(engine.catalog)
     made.properties.become(engine.properties)

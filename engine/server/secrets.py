@@ -27,15 +27,20 @@ def is_secret(key: str) -> bool:
     return _SECRET.search(key) is not None and _NOT_SECRET.search(key) is None
 
 
-def masked(value: Any) -> Any:
-    """Return a copy with ``***`` for secrets and for passwords in URLs, at any depth."""
+def masked(value: Any, *, of_tokens: bool = False) -> Any:
+    """Return a copy with ``***`` for secrets and for passwords in URLs, at any depth.
+
+    ``of_tokens``: it is the description of how a token is got, where bodies are secrets, too.
+    """
     if isinstance(value, Mapping):
         return {
-            key: MASK if item not in (None, "") and _hides(key, item) else masked(item)
+            key: MASK
+            if item not in (None, "") and _hides(key, item, of_tokens=of_tokens)
+            else masked(item, of_tokens=of_tokens or key == "oAuth")
             for key, item in value.items()
         }
     if isinstance(value, (list, tuple)):
-        return [masked(item) for item in value]
+        return [masked(item, of_tokens=of_tokens) for item in value]
     if isinstance(value, str):
         return masked_text(value)
     return value
@@ -77,6 +82,6 @@ def restored(value: Any, old: Any) -> Any:
     return value
 
 
-def _hides(key: Any, value: Any) -> bool:
+def _hides(key: Any, value: Any, *, of_tokens: bool) -> bool:
     is_value = isinstance(value, (str, int, float)) and not isinstance(value, bool)
-    return is_value and is_secret(str(key))
+    return is_value and (is_secret(str(key)) or (of_tokens and key == "body"))

@@ -75,7 +75,7 @@ async def service(
         StoreFailed: the definitions can't be read, or another server has them.
     """
     zone = named_zone(settings.timezone) if settings.timezone else None
-    engine = Engine(root, drain=drain, zone=zone)
+    engine = Engine(root, drain=drain, zone=zone, private_hosts=settings.private_hosts)
     definitions = Definitions(engine.data_path / "server")
     try:
         async with engine, anyio.create_task_group() as tasks:

@@ -40,7 +40,7 @@ class ServerSettings(
     origins: tuple[str, ...] = ()
     """Web pages that may call the server; ``*`` means any."""
     private_hosts: tuple[str, ...] = ()
-    """Hosts and networks in private address space that files may be fetched from."""
+    """Hosts and networks in private address space that files and rules may ask by HTTP."""
     max_body: Size = Size(10 << 20)
     max_upload: Size = Size(64 << 20)
     rate_limit: Annotated[int, msgspec.Meta(ge=0)] = 2000

@@ -35,7 +35,12 @@ class Mqtt(Sink[MqttSinkConfig]):
     _exits: AsyncExitStack | None = None
 
     def validate(self) -> None:
-        self.config.settings()
+        settings = self.config.settings()
+        if self.config.properties and settings.version != "5":
+            raise ConfigError(
+                f"properties can't be sent by MQTT {settings.version}",
+                hint='leave protocolVersion out, or set it to "5"',
+            )
         if flaw := flaw_of_topic(self.config.topic):
             raise ConfigError(f"{str(self.config.topic)!r} is no topic to publish to: {flaw}")
 
@@ -76,7 +81,8 @@ class Mqtt(Sink[MqttSinkConfig]):
             except PublishInterrupted as error:
                 rejected.update((waiting_for[i], reason) for i, reason in error.rejected.items())
                 waiting_for = [waiting_for[i] for i in error.unconfirmed]
-                await self._wait_connected(waiting_for)
+                # what was refused is offered again with the rest, to be refused then
+                await self._wait_connected(sorted([*waiting_for, *rejected]))
         if rejected:
             raise Rejected(", ".join(sorted(set(rejected.values()))), indexes=list(rejected))
 

@@ -58,7 +58,7 @@ def test_all_options_are_there_with_their_defaults() -> None:
 @pytest.mark.parametrize("kind", ["memory", "sql", "httppull"])
 def test_every_property_of_the_sources_is_there(kind: str, tmp_path: Path) -> None:
     plugin = PluginRegistry(tmp_path).get(PluginKind.SOURCE, kind)
-    of_streams = {"interval", "incremental", "key", "kind"}
+    of_streams = {"interval", "incremental", "key", "kind", "states"}
     for name in type(plugin.instance()).config_type.__struct_encode_fields__:
         assert name in of_streams or f"`{name}`" in PAGE or f"{name.upper()}=" in PAGE, name
 

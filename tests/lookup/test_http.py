@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import ssl
-import subprocess
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,65 +16,18 @@ from engine.lookup.link import LookupLink
 from engine.lookup.options import LookupOptions
 from engine.lookup.table import LookupTable
 from plugins.sources.httppull import Httppull, HttppullConfig
+from tests.http_server import Reply, Server, certificate
 from tests.lookup.support import PlainContext, opened
 
 DEVICES: list[Row] = [{"id": 1, "name": "one"}, {"id": 2, "name": "two"}]
-Reply = tuple[int, bytes]
 Open = Callable[..., Any]
-
-
-class Server:
-    """Replies by path, and writes down what it was asked."""
-
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
-        self.replies: dict[str, Reply | Callable[[], Reply]] = {
-            "/all": (200, json.dumps(DEVICES).encode())
-        }
-        self.requests: list[tuple[str, str, dict[str, str], str]] = []
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def answer(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                server.requests.append((self.command, self.path, headers, body))
-                reply = server.replies.get(self.path, (404, b""))
-                status, content = reply() if callable(reply) else reply
-                self.send_response(status)
-                if status == 302:
-                    self.send_header("Location", content.decode())
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            do_GET = do_POST = do_PUT = do_DELETE = answer  # noqa: N815  # names of the library
-
-            def log_message(self, *args: Any) -> None:
-                """Keep the test's output clean."""
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
-        if tls is not None:
-            self._http.socket = tls.wrap_socket(self._http.socket, server_side=True)
-        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self._http.server_port}"
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,))
-        self._thread.start()
-
-    def close(self) -> None:
-        self._http.shutdown()
-        self._http.server_close()
-        self._thread.join()
-
-    @property
-    def paths(self) -> list[str]:
-        return [path for _, path, _, _ in self.requests]
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
+    with Server() as server:
+        server.replies["/all"] = 200, json.dumps(DEVICES).encode()
+        yield server
 
 
 @pytest.fixture
@@ -214,9 +163,11 @@ async def test_the_reply_may_tell_success_in_its_body(source: Open, server: Serv
         ({"url": "http://h/{{.id"}, "{{"),
     ],
 )
-def test_wrong_configurations_are_refused(properties: dict[str, Any], message: str) -> None:
+def test_wrong_configurations_are_refused(
+    tmp_path: Path, properties: dict[str, Any], message: str
+) -> None:
     source = Httppull()
-    source.config = HttppullConfig(**properties)
+    source.config, source.ctx = HttppullConfig(**properties), PlainContext(tmp_path)
     with pytest.raises(ConfigError) as caught:
         source.validate()
     assert message in str(caught.value)
@@ -225,16 +176,9 @@ def test_wrong_configurations_are_refused(properties: dict[str, Any], message: s
 @pytest.fixture
 def tls_server(tmp_path: Path) -> Iterator[Server]:
     """A server with a certificate of its own, ``own.pem``."""
-    command = (
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 "
-        "-subj /CN=own -addext subjectAltName=IP:127.0.0.1 -keyout own.key -out own.pem"
-    )
-    subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True)
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(tmp_path / "own.pem", tmp_path / "own.key")
-    server = Server(tls)
-    yield server
-    server.close()
+    with Server(certificate(tmp_path)) as server:
+        server.replies["/all"] = 200, json.dumps(DEVICES).encode()
+        yield server
 
 
 @pytest.mark.parametrize("trust", [{"root_ca_path": "own.pem"}, {"insecure_skip_verify": True}])
@@ -249,7 +193,7 @@ async def test_a_certificate_is_trusted_if_we_are_told_to(
 
 
 async def test_missing_certificates_are_told(source: Open) -> None:
-    with pytest.raises(ConfigError, match="TLS: "):
+    with pytest.raises(ConfigError, match="TLS can't be set up: rootCaPath"):
         await source("https://127.0.0.1/", root_ca_path="none.pem")
 
 

@@ -94,6 +94,19 @@ def test_what_is_shown_and_sent_back_is_what_was_there(value: Any) -> None:
     assert restored(masked(value), value) == value
 
 
+def test_bodies_by_which_tokens_are_got_are_secrets() -> None:
+    access = {
+        "url": "https://h/token",
+        "body": '{"pin":"HUSH1"}',
+        "headers": {"X-Api-Key": "HUSH2"},
+    }
+    sink = {"rest": {"body": "shown", "oAuth": {"access": access, "refresh": {"body": "HUSH3"}}}}
+    hidden = masked([sink])
+    assert "HUSH" not in str(hidden)
+    assert (hidden[0]["rest"]["body"], "https://h/token" in str(hidden)) == ("shown", True)
+    assert restored(hidden, [sink]) == [sink]
+
+
 @given(JSON, st.text(min_size=8, max_size=20).map(lambda text: f"HUSH{text}"))
 def test_no_secret_is_shown(value: Any, secret: str) -> None:
     hidden = masked({"inner": [value, {"password": secret, "url": "http://me:HUSH1@host/"}]})

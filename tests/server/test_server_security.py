@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import jwt
 import pytest
@@ -193,6 +194,22 @@ async def test_a_named_private_host_can_be_fetched_from(start: Start) -> None:
         url = f"{server.url}/"
         await server.json("POST", "/config/uploads", {"name": "info.json", "file": url})
         assert b"upTimeSeconds" in server.service.uploads.read("info.json")
+
+
+@pytest.mark.parametrize("allowed", [(), ("127.0.0.1",)])
+async def test_rules_ask_private_hosts_only_if_they_are_named(
+    start: Start, allowed: tuple[str, ...]
+) -> None:
+    async with start(private_hosts=allowed) as server:
+        await server.stream()
+        sink = {"rest": {"url": f"{server.url}/"}}
+        await server.json("POST", "/rules", rule("r", actions=[sink]))
+        expected = "running" if allowed else "stopped by error"
+        with anyio.fail_after(10):
+            while await server.state("r") != expected:
+                await anyio.sleep(0.005)
+        status = await server.json("GET", "/rules/r/status")
+        assert ("in a private network" in status["message"]) is not bool(allowed)
 
 
 async def test_plugins_cannot_be_changed_by_anybody(server: Running) -> None:

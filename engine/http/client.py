@@ -1,0 +1,262 @@
+"""Requests to HTTP servers within limits of time and size, with errors that say what to do next."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import httpx
+import msgspec
+
+from engine.api import ConfigError, Context, NotConnected, RowError
+from engine.http.options import HttpConfig
+from engine.networks import Forbidden, Networks
+
+_PASSING = frozenset({408, 425, 429})
+"""Status codes that another attempt may not see, beside those of 500 and above."""
+_KEPT = 30.0
+"""Seconds for which the address of a host that was allowed is used again."""
+
+_log = logging.getLogger("httpx")
+if _log.level == logging.NOTSET:
+    _log.setLevel(logging.WARNING)  # it logs each request with all that is secret in its address
+
+Parts = Sequence[tuple[str, tuple[str | None, bytes, str | None]]]
+"""Of a multipart body: name, then name of the file, content and Content-Type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a server has answered."""
+
+    where: str
+    """The request, without what may be secret in it."""
+    status: int
+    reason: str
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def is_success(self) -> bool:
+        return 200 <= self.status < 300
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether another attempt may have success."""
+        return may_pass(self.status)
+
+    def retry_after(self, now: int) -> int:
+        """Return in how many milliseconds the server wants to be asked again; 0: it says nothing.
+
+        ``now`` is in epoch milliseconds.
+        """
+        text = self.headers.get("retry-after", "")
+        if text.isdecimal():
+            return int(text[:9]) * 1000
+        try:
+            when = parsedate_to_datetime(text)
+        except ValueError:
+            return 0
+        if when.tzinfo is None:
+            when = when.replace(tzinfo=UTC)
+        return max(0, int(when.timestamp() * 1000) - now)
+
+    def json(self) -> Any:
+        """Return the content; None if there is none.
+
+        Raises:
+            RowError: it isn't JSON.
+        """
+        if not self.content.strip():
+            return None
+        try:
+            return msgspec.json.decode(self.content)
+        except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+            raise RowError(f"{self.where}: the reply is no JSON: {error}") from None
+
+
+def may_pass(code: int) -> bool:
+    """Tell whether a status code stands for trouble that may pass."""
+    return code in _PASSING or code >= 500
+
+
+class Client:
+    """Asks servers; connections are kept and used again."""
+
+    def __init__(
+        self, config: HttpConfig, ctx: Context, *, follows: bool, connections: int = 100
+    ) -> None:
+        """``follows``: go where redirections lead; ``connections``: the most at once."""
+        self._config = config
+        self._ctx = ctx
+        self._follows = follows
+        self._connections = connections
+        self._client: httpx.AsyncClient | None = None
+        self._networks: Networks | None = None
+        if ctx.private_hosts is not None:
+            self._networks = Networks(ctx.private_hosts)
+
+    async def open(self) -> None:
+        """Get ready.
+
+        Raises:
+            ConfigError: something about TLS is wrong.
+        """
+        settings = self._config.tls(self._ctx.root_path)
+        verify = await anyio.to_thread.run_sync(settings.context)
+        limits = httpx.Limits(
+            max_connections=self._connections, max_keepalive_connections=self._connections
+        )
+        transport: httpx.AsyncBaseTransport | None = None
+        if self._networks is not None:  # then no proxy either, which could ask anybody
+            inner = httpx.AsyncHTTPTransport(verify=verify, limits=limits, trust_env=False)
+            transport = _Confined(inner, self._networks)
+        self._client = httpx.AsyncClient(
+            verify=verify,
+            limits=limits,
+            timeout=self._config.timeout,
+            follow_redirects=self._follows,
+            transport=transport,
+        )
+
+    async def check(self, address: str) -> None:
+        """Find out whether a server may be asked; ``{{`` and what follows is left out.
+
+        Raises:
+            ConfigError: it may not.
+        """
+        if self._networks is None:
+            return
+        fixed = address.partition("{{")[0]
+        try:
+            url = httpx.URL(fixed)
+            is_whole = "/" in fixed.partition("//")[2] or fixed == address
+            if is_whole:
+                await self._networks.address(url.host, _port(url))
+        except Forbidden as error:
+            raise ConfigError(f"{shown(fixed)}: {error.message}", hint=error.hint) from None
+        except (OSError, UnicodeError, httpx.InvalidURL):
+            return  # whoever sends a request will be told
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        content: bytes | None = None,
+        parts: Parts | None = None,
+    ) -> Reply:
+        """Return what the server answers, whatever that is.
+
+        Raises:
+            NotConnected: it doesn't; another attempt may have success.
+            RowError: such a request can't be made, or its reply not be read.
+        """
+        assert self._client is not None, "it is open"
+        try:
+            request = self._client.build_request(
+                method, url, headers=headers, content=content, files=parts
+            )
+        except (httpx.InvalidURL, ValueError) as error:
+            raise RowError(f"no request can be made: {error}") from None
+        return await self._answer(request)
+
+    async def _answer(self, request: httpx.Request) -> Reply:
+        assert self._client is not None
+        timeout = self._config.timeout
+        where = f"{request.method} {shown(request.url)}"
+        try:
+            with anyio.fail_after(timeout):
+                response = await self._client.send(request, stream=True)
+                try:
+                    content = await self._content(response, where)
+                finally:
+                    await response.aclose()
+        except (TimeoutError, httpx.TimeoutException):
+            raise NotConnected(f"{where}: no reply within {timeout:g} s") from None
+        except Forbidden as error:
+            raise RowError(f"{where}: {error.message}", hint=error.hint) from None
+        except httpx.LocalProtocolError:  # it would show what is in the headers
+            raise RowError(f"{where}: a header holds what can't be sent") from None
+        except (
+            httpx.DecodingError,
+            httpx.TooManyRedirects,
+            httpx.UnsupportedProtocol,
+        ) as error:
+            raise RowError(f"{where}: {error}") from None
+        except httpx.TransportError as error:
+            raise NotConnected(f"{where}: {error or type(error).__name__}") from None
+        return Reply(where, response.status_code, response.reason_phrase, response.headers, content)
+
+    async def _content(self, response: httpx.Response, where: str) -> bytes:
+        most = self._config.max_response
+        content = bytearray()
+        async for part in response.aiter_bytes():
+            content += part
+            if len(content) > most:
+                what = f"{where}: the reply has more than {most} bytes"
+                raise RowError(what, hint="raise maxResponse")
+        return bytes(content)
+
+    async def aclose(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+
+class _Confined(httpx.AsyncBaseTransport):
+    """Connects to the very address that was found to be allowed, for each redirection anew."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport, networks: Networks) -> None:
+        self._inner = inner
+        self._networks = networks
+        self._known: dict[tuple[str, int], tuple[float, str]] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        url = request.url
+        address = await self._address(url.host, _port(url))
+        return await self._inner.handle_async_request(
+            httpx.Request(
+                request.method,
+                url.copy_with(host=address),
+                headers=request.headers,
+                stream=request.stream,
+                extensions={**request.extensions, "sni_hostname": url.host},
+            )
+        )
+
+    async def _address(self, host: str, port: int) -> str:
+        now = anyio.current_time()
+        until, address = self._known.get((host, port), (0.0, ""))
+        if now < until:
+            return address
+        try:
+            address = await self._networks.address(host, port)
+        except (OSError, UnicodeError):
+            raise httpx.ConnectError(f"the host {host[:60]!r} isn't known") from None
+        self._known = {key: known for key, known in self._known.items() if known[0] > now}
+        self._known[host, port] = now + _KEPT, address
+        return address
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+def _port(url: httpx.URL) -> int:
+    return url.port or (443 if url.scheme == "https" else 80)
+
+
+def shown(url: httpx.URL | str) -> str:
+    """Return an address without what may be secret in it."""
+    try:
+        address = httpx.URL(url)
+    except httpx.InvalidURL:
+        return "an address that is none"
+    return str(address.copy_with(username=None, password=None, query=None, fragment=None))
