@@ -289,6 +289,9 @@ class LookupSource(_Configured[ConfigT], ABC):
     A class may be ``Source`` and ``LookupSource`` at once and then serves as either.
     """
 
+    lookup_timeout: ClassVar[float | None] = 30.0
+    """Seconds after which a question counts as ``NotConnected``; None: it may take any time."""
+
     @abstractmethod
     async def lookup(
         self, fields: Sequence[str], keys: Sequence[str], values: Sequence[Any]

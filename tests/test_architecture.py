@@ -17,6 +17,8 @@ LONGEST = 600  # lines; the expression compiler is one room on purpose
 LAYERS = [
     (
         "engine.errors",
+        "engine.guard",
+        "engine.offspring",
         "engine.backoff",
         "engine.suggest",
         "engine.topics",

@@ -161,6 +161,8 @@ class _Adapter:
     def __init__(self, inner: Any, calls: dict[str, Call]) -> None:
         self.inner = inner
         vars(self)["open_timeout"] = inner.open_timeout
+        if isinstance(inner, LookupSource):
+            vars(self)["lookup_timeout"] = inner.lookup_timeout
         for name in _ASYNC:
             default = getattr(LookupSource, name, None)
             if default is not None and getattr(type(inner), name, None) is default:

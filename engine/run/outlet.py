@@ -11,7 +11,7 @@ from engine.api import Context, Sink
 from engine.batch import Batch, Row
 from engine.clock import Clock
 from engine.errors import EngineError, NotConnected, Rejected
-from engine.run.guard import guarded
+from engine.guard import guarded
 from engine.run.messages import Claim, Messages
 from engine.run.metrics import OperatorMetrics
 

@@ -15,11 +15,11 @@ from anyio.abc import TaskGroup
 from engine.clock import SET_BACK, Clock
 from engine.config.rule import RuleDef
 from engine.errors import EngineError
+from engine.guard import guarded
 from engine.run.alarm import Alarm
 from engine.run.checkpoints import Checkpoints, Snapshot
 from engine.run.dead_letters import DeadLetters
 from engine.run.flow import Flow, FlowClosed, Overflow
-from engine.run.guard import guarded
 from engine.run.metrics import OperatorMetrics, RuleMetrics
 from engine.run.receipt import Receipt
 from engine.run.restarts import Restarts

@@ -12,13 +12,14 @@ import anyio
 from engine.api import CURRENT_USE, Config, Context, Sink, Use
 from engine.backoff import Backoff
 from engine.clock import Clock
+from engine.guard import close_quietly, guarded
+from engine.offspring import begin_use, children_of
 from engine.run.alarm import Alarm
 from engine.run.caches import Cache
 from engine.run.dynamic import dynamic_properties
 from engine.run.flow import Flow, FlowClosed, Overflow
 from engine.run.forwarding import DESTINATION, Forwarder
 from engine.run.gathering import Gatherer
-from engine.run.guard import guarded
 from engine.run.messages import Claim, Composer, Messages
 from engine.run.messages import Outgoing as Outgoing
 from engine.run.metrics import OperatorMetrics
@@ -28,10 +29,6 @@ from engine.run.waiting import happens_within
 from engine.template import compile_template, is_template
 
 logger = logging.getLogger(__name__)
-
-_CLOSING = 5.0
-"""Seconds that a plugin has to close."""
-
 
 @dataclass(frozen=True, slots=True)
 class Due:
@@ -125,8 +122,10 @@ class SinkRunner:
     async def run(self, opened: Callable[[], None]) -> None:
         """Open the sink, deliver all that comes until the queue is closed, close it."""
         CURRENT_USE.set(self._use)
+        begin_use(self._sink)
         try:
-            await guarded(self._open_and_deliver(opened), self.name)
+            with children_of(self._sink):
+                await guarded(self._open_and_deliver(opened), self.name)
         finally:
             with anyio.CancelScope(shield=True):
                 await close_quietly(self._sink, self.name)
@@ -272,14 +271,6 @@ class SinkRunner:
         if self._letters is not None:
             rows = outgoing.decoded()
             self._letters.unmade(self.name, text_of(error), [rows[place] for place in places])
-
-
-async def close_quietly(plugin: Any, name: str) -> None:
-    """Close a plugin; what goes wrong is logged, for nothing depends on it any more."""
-    try:
-        await guarded(plugin.close(), f"{name}: close()", seconds=_CLOSING)
-    except Exception as error:
-        logger.warning("%s: close failed: %s: %s", name, type(error).__name__, error)
 
 
 def _never(_: Outgoing | Due) -> None:

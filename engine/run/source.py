@@ -18,11 +18,11 @@ from engine.catalog import Stream
 from engine.clock import Clock
 from engine.codec import Decoder, Failure, RowsDecoder, decoder
 from engine.errors import EndOfStream, NotConnected, PluginError
+from engine.guard import close_quietly, guarded
 from engine.layout import Frame, Layout
-from engine.run.guard import guarded
+from engine.offspring import begin_use, children_of
 from engine.run.metrics import OperatorMetrics
 from engine.run.receipt import Receipt
-from engine.run.sink import close_quietly
 
 logger = logging.getLogger(__name__)
 
@@ -215,16 +215,14 @@ class SourceRunner:
         backoff = Backoff()
         while True:
             try:
+                begin_use(self._source)
                 self._is_open = True
-                await guarded(
-                    self._source.open(), f"{self.name}: open()", seconds=self._source.open_timeout
-                )
-                if self._position is not None:
-                    await self._source.seek(self._position)  # type: ignore[attr-defined]
-                if not announced:
-                    opened()
-                announced = True
-                await guarded(self._source.run(self._emit), self.name)
+                with children_of(self._source):
+                    await self._open()
+                    if not announced:
+                        opened()
+                    announced = True
+                    await guarded(self._source.run(self._emit), self.name)
                 break
             except EndOfStream:
                 break
@@ -235,6 +233,13 @@ class SourceRunner:
             await self._clock.sleep_until(self._clock.now() + int(backoff.next() * 1000))
         for subscriber in list(self._subscribers):
             subscriber.ended()
+
+    async def _open(self) -> None:
+        source = self._source
+        await guarded(source.open(), f"{self.name}: open()", seconds=source.open_timeout)
+        if self._position is not None:
+            seeking = source.seek(self._position)  # type: ignore[attr-defined]
+            await guarded(seeking, f"{self.name}: seek()", seconds=source.open_timeout)
 
     async def close(self) -> None:
         """Close the source, if it was opened; what goes wrong is logged."""

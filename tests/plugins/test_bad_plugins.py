@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import engine.run.guard as guard
+import engine.guard as guard
 from engine import Engine
 from engine.errors import EngineError
 from engine.run.rule import Rule
@@ -53,7 +53,7 @@ STUBBORN = """while not self.ctx.root_path.joinpath("enough").exists():
 def short(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Short patience; what is left alone ends with the test."""
     monkeypatch.setattr(guard, "GRACE", 0.1)
-    monkeypatch.setattr("engine.run.sink._CLOSING", 0.1)
+    monkeypatch.setattr("engine.guard._CLOSING", 0.1)
     yield
     (tmp_path / "enough").touch()
 
