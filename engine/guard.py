@@ -83,8 +83,7 @@ async def _end_all(offspring: Offspring, name: str) -> None:
     forgotten = sorted(what for task, what in alive.items() if not task.cancelling())
     if forgotten:
         logger.warning(
-            "%s has left %d of its tasks running, and they are cancelled: %s; "
-            "end them in close()",
+            "%s has left %d of its tasks running, and they are cancelled: %s; end them in close()",
             name,
             len(forgotten),
             ", ".join(forgotten),

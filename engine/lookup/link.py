@@ -284,10 +284,10 @@ def _checked(rows: Any) -> list[Row]:
         raise PluginError(what, hint="return an empty list if there is none")
     for row in rows:
         if not isinstance(row, dict):
-            what = f"the lookup gave a list with {_type(row)} in it, not of rows"
+            what = f"the lookup gave a list of {_type(row)}, not of rows"
             raise PluginError(what, hint="a row is a dict of column names and values")
     return rows
 
 
 def _type(value: Any) -> str:
-    return "None" if value is None else f"a {type(value).__name__}"
+    return "None" if value is None else type(value).__name__

@@ -30,6 +30,7 @@ from engine.template import compile_template, is_template
 
 logger = logging.getLogger(__name__)
 
+
 @dataclass(frozen=True, slots=True)
 class Due:
     """Results gathered before ``at`` (epoch milliseconds) have waited long enough."""

@@ -218,7 +218,7 @@ async def test_answers_that_are_no_lists_are_errors() -> None:
         async def lookup_many(self, *args: Any) -> list[list[Row]]:
             return []
 
-    expected = "table t: the lookup gave NoneType, not a list of rows"
+    expected = "table t: the lookup gave None, not a list of rows"
     assert told(await table_of(Nothing()).find([(1,)])) == [expected]
     expected = "table t: lookup_many gave 0 answers for 1 keys"
     assert told(await table_of(TooFew()).find([(1,), (2,)])) == [expected] * 2
