@@ -103,6 +103,8 @@ def check_class(made: type[Any], kind: PluginKind, place: Callable[[object], str
             for name, method in _METHODS[base].items():
                 if (found := getattr(made, name, None)) is not None:
                     _check_method(made, name, found, method, place)
+    if issubclass(made, Source):
+        _check_offsets(made, place)
     if missing := sorted(getattr(made, "__abstractmethods__", ())):
         usages = {name: method for base in kind.bases for name, method in _METHODS[base].items()}
         usage = ", ".join(usages[name].usage if name in usages else name for name in missing)
@@ -177,6 +179,22 @@ def _check_method(
             f"{place(found)}: {owner} doesn't take the arguments that it is given",
             hint=f"write {method.usage}",
         )
+
+
+_OFFSET_METHODS = {"position": ("seek",), "seek": ("position",), "ack": ("position", "seek")}
+"""Methods of sources about offsets, and those that they don't make sense without."""
+
+
+def _check_offsets(made: type[Source[Any]], place: Callable[[object], str]) -> None:
+    for name, others in _OFFSET_METHODS.items():
+        missing = [other for other in others if getattr(made, other, None) is None]
+        if getattr(made, name, None) is not None and missing:
+            usage = " and ".join(_METHODS[Source][other].usage for other in missing)
+            raise PluginError(
+                f"{place(getattr(made, name))}: {made.__name__}.{name} is of no use without "
+                f"{' and '.join(missing)}",
+                hint=f"write {usage}",
+            )
 
 
 def _check_config(made: type[Any], place: Callable[[object], str]) -> None:

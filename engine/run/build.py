@@ -178,7 +178,11 @@ class Builder:
             if options.qos > 1:
                 source.reader.recognise(restored.known.get(source.label, ()))
         parts.plugins = state
-        parts.covers = options.qos > 1 or not self._forgets_rows(plan)
+        parts.covers = (
+            options.qos > 1
+            or not self._forgets_rows(plan)
+            or any(source.reader.hears_offsets for source in parts.inputs)
+        )
         parts.checkpoints = Checkpoints(
             rule.id,
             store,

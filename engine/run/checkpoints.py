@@ -145,6 +145,8 @@ class Checkpoints:
         self._number = store.newest(rule_id)
         self._epoch = Epoch()
         self._last = clock.now()
+        self._busy_at = self._last
+        """When the rule has last had something to do that a source waits to hear of."""
         self._is_busy = False
         self._done = anyio.Event()
         self.on_completed: Callable[[], None] = _nothing
@@ -157,6 +159,7 @@ class Checkpoints:
     def cover(self, arrival: Arrival) -> None:
         """Note a batch that has been processed; its source hears of it after a checkpoint."""
         self._epoch.cover(arrival, identities=self._known is not None)
+        self._busy_at = self._clock.now()
 
     def result(self) -> Receipt:
         """Return the receipt for results of the batches noted last."""
@@ -169,12 +172,13 @@ class Checkpoints:
         """
         if self._is_busy:
             return None
-        self._last = min(self._last, self._clock.now())  # it may have been set back
+        now = self._clock.now()
+        self._last, self._busy_at = min(self._last, now), min(self._busy_at, now)  # if set back
         due = self._last + self._interval
         if self._epoch.rows >= self._many:
             return min(due, self._last + _CLOSEST)
         if self._epoch.covered:
-            return min(due, self._clock.now() + _IDLE)
+            return min(due, max(self._busy_at, self._last) + _IDLE)
         return due
 
     def take(self, snapshot: Snapshot, tasks: TaskGroup) -> None:

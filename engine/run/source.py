@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import anyio
 
-from engine.api import CURRENT_USE, Config, Context, Source, Use
+from engine.api import CURRENT_USE, Config, Context, Offset, Source, Use
 from engine.backoff import Backoff
 from engine.batch import Batch
 from engine.catalog import Stream
@@ -21,6 +21,7 @@ from engine.errors import EndOfStream, NotConnected, PluginError
 from engine.guard import close_quietly, guarded
 from engine.layout import Frame, Layout
 from engine.offspring import begin_use, children_of
+from engine.run.acknowledging import Acknowledgements
 from engine.run.metrics import OperatorMetrics
 from engine.run.receipt import Receipt
 
@@ -111,6 +112,14 @@ class StreamReader(Protocol):
     def recognise(self, identities: Sequence[int]) -> None:
         """Pass over messages that have been taken before, if the source can tell."""
 
+    @property
+    def is_rewindable(self) -> bool:
+        """Whether `begin_at` makes it give again what it has given."""
+
+    @property
+    def hears_offsets(self) -> bool:
+        """Whether the source is told up to where all is done with, and forgets it then."""
+
     async def run(self, opened: Callable[[], None], closed: anyio.Event) -> None:
         """Read for a rule until the source ends or the rule's queue is ``closed``."""
 
@@ -150,6 +159,9 @@ class SourceRunner:
         self._ask_position: Callable[[], Mapping[str, Any]] | None = getattr(
             source, "position", None
         )
+        self._acknowledgements: Acknowledgements | None = None
+        if callable(getattr(source, "ack", None)):
+            self._acknowledgements = Acknowledgements(source, self.name, self._use)  # type: ignore[arg-type]
         self._is_open = False
 
     def begin_at(self, position: Mapping[str, Any]) -> None:
@@ -183,6 +195,16 @@ class SourceRunner:
         if recognise is not None:
             with self._used():
                 recognise(identities)
+
+    @property
+    def is_rewindable(self) -> bool:
+        """Whether it can begin where a batch has ended."""
+        return self._ask_position is not None
+
+    @property
+    def hears_offsets(self) -> bool:
+        """Whether it is told up to where all is done with."""
+        return self._acknowledgements is not None
 
     @contextmanager
     def _used(self) -> Iterator[None]:
@@ -240,6 +262,8 @@ class SourceRunner:
         if self._position is not None:
             seeking = source.seek(self._position)  # type: ignore[attr-defined]
             await guarded(seeking, f"{self.name}: seek()", seconds=source.open_timeout)
+        if self._acknowledgements is not None:
+            self._acknowledgements.open()
 
     async def close(self) -> None:
         """Close the source, if it was opened; what goes wrong is logged."""
@@ -247,6 +271,8 @@ class SourceRunner:
             self._is_open = False
             CURRENT_USE.set(self._use)
             with anyio.CancelScope(shield=True):
+                if self._acknowledgements is not None:
+                    await self._acknowledgements.close()
                 await close_quietly(self._source, self.name)
 
     async def _emit(self, batch: Batch) -> None:
@@ -255,6 +281,9 @@ class SourceRunner:
                 f"{self.name} emits a {type(batch).__name__}, not a Batch",
                 hint="write await emit(Batch([row, …])) or await emit(Batch(payloads=[…]))",
             )
+        subscribers = list(self._subscribers)
+        if not subscribers:  # all have left just now: what nobody takes isn't acknowledged
+            await anyio.sleep_forever()
         if self._is_lost:  # a batch is the proof that it is there again
             self._is_lost = False
             self._use.ctx.report_connection(True)
@@ -269,9 +298,8 @@ class SourceRunner:
         self._count(batch, frame, failures, now, perf_counter_ns() - started)
         position = None
         if self._ask_position is not None:
-            position = self._position = self._ask_position()
-        subscribers = list(self._subscribers)
-        receipt = Receipt(batch.acknowledge, len(subscribers))
+            position = self._position = self._checked_position(self._ask_position())
+        receipt = Receipt(self._acknowledge(batch, position), len(subscribers))
         for subscriber in subscribers:
             await subscriber.receive(
                 Arrival(
@@ -283,6 +311,34 @@ class SourceRunner:
                     batch=batch if failures else None,
                 )
             )
+
+    def _checked_position(self, found: Any) -> dict[str, Offset]:
+        """Return a copy of what the source says, which may go on changing its own."""
+        if isinstance(found, Mapping) and all(
+            isinstance(name, str) and isinstance(offset, (int, str))
+            for name, offset in found.items()
+        ):
+            return dict(found)
+        raise PluginError(
+            f"{self.name}: position() gives {found!r}"[:200],
+            hint="return a dict with an offset, a number or a text, for the name of each partition",
+        )
+
+    def _acknowledge(
+        self, batch: Batch, position: Mapping[str, Any] | None
+    ) -> Callable[[], None] | None:
+        """Return what is to be called when everybody is done with a batch."""
+        if self._acknowledgements is None or position is None:
+            return batch.acknowledge
+        done, also = self._acknowledgements.expect(position), batch.acknowledge
+        if also is None:
+            return done
+
+        def both() -> None:
+            also()
+            done()
+
+        return both
 
     def _count(
         self, batch: Batch, frame: Frame, failures: list[Failure], now: int, latency: int
