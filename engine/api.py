@@ -94,7 +94,7 @@ __all__ = (
     "state_codec",
 )
 
-API_VERSION = "1.1.0"
+API_VERSION = "1.2.0"
 """Semantic version of this module's contract."""
 
 T = TypeVar("T")
@@ -326,7 +326,8 @@ class Sink(_Configured[ConfigT], ABC):
         batch again later; raising ``Rejected`` gives it up, counted.
 
         A sink that can recognise a batch which it has had already takes a second argument,
-        ``token: Token | None = None``.
+        ``token: Token | None = None``. None has what comes from the sink's cache (``enableCache``),
+        which is no batch of its own.
         """
 
 
@@ -388,13 +389,24 @@ class AggregateFunction(ABC):
 
 
 class Token(NamedTuple):
-    """Names a batch of results for good: a batch that is delivered again has the same token."""
+    """Names a batch for its sink: the same token means the same messages, once more.
+
+    A batch that is offered again has its token again; what is left of one after ``NotConnected``
+    with ``indexes`` has that of the whole. So a token is to be remembered when all of the batch is
+    delivered, best in one transaction with it.
+
+    After a restart the batches since the last checkpoint have their tokens again if the rule has
+    checkpoints (``qos``), all its sources can be rewound (see ``RewindableSource``), and they come
+    as they came before. Where they don't they have others: nothing is ever taken for what it isn't.
+    """
 
     rule_id: str
     checkpoint: int
-    """The checkpoint from which the rule has gone on."""
+    """Number of the checkpoint from which the rule has gone on, 0 if there is none."""
     number: int
     """Number of the batch since that checkpoint, from 0."""
+    check: str
+    """A checksum of all messages since that checkpoint, different for each sink of the rule."""
 
 
 Offset = int | str

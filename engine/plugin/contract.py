@@ -42,7 +42,8 @@ _METHODS: dict[type[Any], dict[str, _Method]] = {
         "lookup": _Method("async def lookup(self, fields, keys, values)", 3),
         "lookup_many": _Method("async def lookup_many(self, fields, keys, rows_of_values)", 3),
     },
-    Sink: _CONFIGURED | {"collect": _Method("async def collect(self, batch)", 1)},
+    Sink: _CONFIGURED
+    | {"collect": _Method("async def collect(self, batch) or collect(self, batch, token=None)", 1)},
     Function: {
         "exec": _Method("def exec(self, ctx, …)", 0, may_wait=False),
         "exec_batch": _Method("def exec_batch(self, ctx, …)", 0, may_wait=False),
@@ -81,11 +82,17 @@ def capabilities(plugin: object) -> frozenset[Capability]:
 
     Look it up once, when a rule is built.
     """
-    found = {one for one in Capability if callable(getattr(plugin, one, None))}
+    found: set[Capability] = {one for one in Capability if callable(getattr(plugin, one, None))}
+    found.discard(Capability.TOKEN)  # it is an argument, no method
     collect = getattr(plugin, "collect", None)
-    if collect is not None and Capability.TOKEN in _parameters(collect):
+    if collect is not None and takes_token(collect):
         found.add(Capability.TOKEN)
     return frozenset(found)
+
+
+def takes_token(collect: Callable[..., Any]) -> bool:
+    """Tell whether a sink wants to be told the names of its batches."""
+    return Capability.TOKEN in _parameters(collect)
 
 
 def check_class(made: type[Any], kind: PluginKind, place: Callable[[object], str]) -> None:
@@ -174,7 +181,9 @@ def _check_method(
             raise PluginError(
                 f"{place(found)}: {owner} must take the context first", hint=f"write {method.usage}"
             )
-    elif name not in _ANY_ARGUMENTS and not _takes(made, name, method.arguments):
+    elif name not in _ANY_ARGUMENTS and not _takes(
+        made, name, method.arguments, token=name == "collect" and takes_token(found)
+    ):
         raise PluginError(
             f"{place(found)}: {owner} doesn't take the arguments that it is given",
             hint=f"write {method.usage}",
@@ -228,10 +237,11 @@ def _bare(made: type[Any], name: str) -> tuple[Any, int]:
     return getattr(made, name), int(inspect.isfunction(static))
 
 
-def _takes(made: type[Any], name: str, arguments: int) -> bool:
+def _takes(made: type[Any], name: str, arguments: int, *, token: bool) -> bool:
     found, filled = _bare(made, name)
+    named = {"token": None} if token else {}
     try:
-        inspect.signature(found).bind(*[None] * (arguments + filled))
+        inspect.signature(found).bind(*[None] * (arguments + filled), **named)
     except TypeError:
         return False
     except ValueError:  # written in C: no signature

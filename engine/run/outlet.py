@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter_ns
 from typing import Any, Protocol
 
@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 NETWORK_ERRORS = (ConnectionError, TimeoutError)
 """What counts as not being connected where a plugin doesn't say so itself."""
+_LONGEST = 100
+"""Characters of a value in a message."""
 
 
 class Letters(Protocol):
@@ -46,6 +48,8 @@ class Outlet:
         ctx: Context,
         clock: Clock,
         letters: Letters | None = None,
+        *,
+        takes_tokens: bool = False,
     ) -> None:
         self.name = name
         self.metrics = OperatorMetrics()
@@ -53,7 +57,9 @@ class Outlet:
         self._sink = sink
         self._ctx = ctx
         self._clock = clock
+        self._takes_tokens = takes_tokens
         self._is_lost = False
+        self._has_returned = False
 
     @property
     def takes_payloads(self) -> bool:
@@ -89,7 +95,7 @@ class Outlet:
         started = perf_counter_ns()
         metrics = self.metrics
         try:
-            await self._sink.collect(messages.batch)
+            await self._collect(messages)
         except (NotConnected, *NETWORK_ERRORS) as error:
             self._lost(error)
             left = getattr(error, "indexes", None)
@@ -109,6 +115,19 @@ class Outlet:
         if self._is_lost:
             self._found()
         return None
+
+    async def _collect(self, messages: Messages) -> None:
+        collect: Callable[..., Awaitable[object]] = self._sink.collect
+        named = {"token": messages.token} if self._takes_tokens else {}
+        outcome = await collect(messages.batch, **named)
+        if outcome is not None and not self._has_returned:
+            self._has_returned = True
+            logger.warning(
+                "%s: collect() returns %s, which says nothing: to return is to have delivered; "
+                "raise NotConnected or Rejected otherwise",
+                self.name,
+                repr(outcome)[:_LONGEST],
+            )
 
     def lose(self, claim: Claim, reason: str, error: Exception, places: Sequence[int]) -> None:
         """Note rows that will never be delivered."""

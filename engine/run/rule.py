@@ -27,6 +27,7 @@ from engine.run.sink import Outgoing, SinkRunner
 from engine.run.source import Arrival, StreamReader
 from engine.run.status import RuleState, RuleStatus
 from engine.run.ticket import Ticket
+from engine.run.tokens import Start
 from engine.run.waiting import happens_within
 from engine.run.watchdog import Watchdog
 from engine.sql.pipeline import Pipeline
@@ -43,6 +44,8 @@ class RuleParts:
     pipeline: Pipeline
     inputs: list[RuleInput]
     sinks: list[SinkRunner]
+    start: Start
+    """From where results are counted."""
     letters: DeadLetters | None = None
     """Where what is given up goes; None: it is only counted."""
     checkpoints: Checkpoints | None = None
@@ -335,7 +338,7 @@ class Rule:
                 if checkpoints is not None:
                     due = checkpoints.next_due()
                     if due is not None and due <= self._clock.now():
-                        checkpoints.take(self._snapshot(parts), tasks)
+                        parts.start = checkpoints.take(self._snapshot(parts), tasks)
                 self._set_alarm(parts)
         except FlowClosed:
             if checkpoints is not None:
@@ -432,7 +435,8 @@ class Rule:
         for tap in self.taps:
             tap(result)
         for sink in parts.sinks:
-            await sink.flow.put(Outgoing(result.rows, result.payloads, ticket, result.sizes))
+            outgoing = Outgoing(result.rows, result.payloads, ticket, result.sizes, parts.start)
+            await sink.flow.put(outgoing)
 
     def _receipt_of(
         self, parts: RuleParts, arrival: Arrival | None, *, has_results: bool

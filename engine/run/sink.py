@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
@@ -25,6 +25,7 @@ from engine.run.messages import Outgoing as Outgoing
 from engine.run.metrics import OperatorMetrics
 from engine.run.outlet import Letters, Outlet, text_of
 from engine.run.properties import SinkOptions
+from engine.run.tokens import Tokens
 from engine.run.waiting import happens_within
 from engine.template import compile_template, is_template
 
@@ -55,8 +56,11 @@ class SinkRunner:
         *,
         cache: Cache | None = None,
         letters: Letters | None = None,
+        takes_tokens: bool = False,
     ) -> None:
         """``cache`` keeps what can't be delivered now, ``letters`` take what never will be.
+
+        ``takes_tokens`` says that the sink wants to know batches again.
 
         Raises:
             ConfigError: the options can't work.
@@ -70,12 +74,13 @@ class SinkRunner:
         self._use = Use(config, ctx)
         self._clock = clock
         self._letters = letters
-        self._outlet = Outlet(name, sink, ctx, clock, letters)
+        self._outlet = Outlet(name, sink, ctx, clock, letters, takes_tokens=takes_tokens)
         self._outgoing: Outgoing | None = None
         """The results that messages are being made of."""
         dynamic = dynamic_properties(config, clock)
         if cache is not None and is_template(options.resend_destination):
             dynamic[DESTINATION] = compile_template(options.resend_destination, clock=clock)
+        self._tokens = Tokens(name, tuple(dynamic)) if takes_tokens else None
         self._composer = Composer(
             options, dynamic, clock, self._lose, takes_payloads=sink.takes_payloads
         )
@@ -225,7 +230,9 @@ class SinkRunner:
         self._outgoing = outgoing
         messages = self._composer.compose(outgoing)
         self._outgoing = None
-        return messages
+        if self._tokens is None or outgoing.start is None:
+            return messages
+        return replace(messages, token=self._tokens.next(messages.batch, outgoing.start))
 
     async def _persist(self, messages: Messages, claim: Claim) -> None:
         """Send messages, again and again until the sink has them or has refused them."""

@@ -144,6 +144,35 @@ BROKEN = {
         """,
         r"{path}:3: Odd.run doesn't take(.|\n)*write async def run\(self, emit\)",
     ),
+    "collect with another second argument": (
+        "sinks",
+        """\
+        from engine.api import Config, Sink
+        class Odd(Sink[Config]):
+            async def collect(self, batch, name): ...
+        """,
+        r"{path}:3: Odd.collect doesn't take(.|\n)*collect\(self, batch, token=None\)",
+    ),
+    "a position without seek": (
+        "sources",
+        """\
+        from engine.api import Config, Source
+        class Odd(Source[Config]):
+            async def run(self, emit): ...
+            def position(self): ...
+        """,
+        r"{path}:4: Odd.position is of no use without seek(.|\n)*async def seek\(self, offsets\)",
+    ),
+    "an ack without offsets": (
+        "sources",
+        """\
+        from engine.api import Config, Source
+        class Odd(Source[Config]):
+            async def run(self, emit): ...
+            async def ack(self, offsets): ...
+        """,
+        r"{path}:4: Odd.ack is of no use without position and seek(.|\n)*def position\(self\)",
+    ),
     "a method that is none": (
         "sources",
         """\
