@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import anyio
 
+from engine.blame import told
 from engine.errors import NotConnected, PluginError
 from engine.offspring import Offspring, Tamed, children_of, end_use
 
@@ -67,7 +68,7 @@ async def close_quietly(plugin: Any, name: str) -> None:
         with children_of(plugin):
             await guarded(plugin.close(), f"{name}: close()", seconds=_CLOSING)
     except Exception as error:
-        logger.warning("%s: close failed: %s: %s", name, type(error).__name__, error)
+        logger.warning("%s: close failed: %s", name, told(error))
     offspring = end_use(plugin)
     if offspring is not None:
         await _end_all(offspring, name)

@@ -7,14 +7,21 @@ a task factory, as Python 3.11 has no other way to find out.
 from __future__ import annotations
 
 import asyncio
+import logging
 from asyncio import AbstractEventLoop, Task
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import Context, ContextVar
+from time import perf_counter
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from engine.errors import PluginError
+
+logger = logging.getLogger(__name__)
+
+LONGEST_STEP = 0.5
+"""Seconds that code of a plugin may run without waiting for anything."""
 
 
 class Offspring:
@@ -108,11 +115,15 @@ def _plain(loop: AbstractEventLoop, coroutine: Any, **options: Any) -> Task[Any]
 
 
 class Tamed(Coroutine[Any, Any, Any]):
-    """A coroutine in which what would end the loop is an error of the plugin."""
+    """A coroutine in which what would end the loop is an error of the plugin.
+
+    One that holds up the loop is told so, once.
+    """
 
     def __init__(self, inner: Coroutine[Any, Any, Any], what: str) -> None:
         self._inner = inner
         self._what = what
+        self._is_told = False
         self.__qualname__ = what
 
     def send(self, value: Any) -> Any:
@@ -128,6 +139,7 @@ class Tamed(Coroutine[Any, Any, Any]):
         return self._inner.__await__()
 
     def _go_on(self, step: Callable[..., Any], *args: Any) -> Any:
+        started = perf_counter()
         try:
             return step(*args)
         except (Exception, asyncio.CancelledError, KeyboardInterrupt):
@@ -138,3 +150,13 @@ class Tamed(Coroutine[Any, Any, Any]):
                 f"{self._what}: {name}: {error}".rstrip(": "),
                 hint="a plugin must not end the program",
             ) from error
+        finally:
+            took = perf_counter() - started
+            if took > LONGEST_STEP and not self._is_told:
+                self._is_told = True
+                logger.warning(
+                    "%s has held up everything in the process for %.1f s: use await for what "
+                    "waits, or a plain method and blocking = True for what takes long",
+                    self._what,
+                    took,
+                )

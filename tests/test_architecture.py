@@ -17,6 +17,7 @@ LONGEST = 600  # lines; the expression compiler is one room on purpose
 LAYERS = [
     (
         "engine.errors",
+        "engine.blame",
         "engine.guard",
         "engine.offspring",
         "engine.backoff",

@@ -12,6 +12,7 @@ import anyio
 from engine.api import CURRENT_USE, Config, LookupSource, Use
 from engine.backoff import Backoff
 from engine.batch import Row
+from engine.blame import told
 from engine.clock import Clock
 from engine.errors import EngineError, NotConnected, PluginError, RowError
 from engine.guard import close_quietly, guarded
@@ -267,7 +268,7 @@ class LookupLink:
         if type(error) not in self._reported:  # a defect of the plugin: the place in it, once
             self._reported.add(type(error))
             logger.error("table %s: the lookup failed", self.name, exc_info=error)
-        return self._failed(f"{type(error).__name__}: {error}")
+        return self._failed(told(error))
 
     def _failed(self, why: str) -> RowError:
         return RowError(f"table {self.name}: {why}")

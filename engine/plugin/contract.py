@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin
 from engine.api import AggregateFunction, Config, Function, LookupSource, Sink, Source
 from engine.errors import PluginError
 from engine.plugin.kind import PluginKind
+from engine.plugin.settings import check_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +216,7 @@ def _check_config(made: type[Any], place: Callable[[object], str]) -> None:
             f"{place(made)}: the configuration of {made.__name__} is {name}, no Config",
             hint=f"write class {made.__name__}Config(Config) with a field for each property",
         )
+    check_settings(made.config_type, place)
 
 
 def _settings(made: type[Any]) -> Iterable[Any]:

@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 from engine.api import Context, Sink
 from engine.batch import Batch, Row
+from engine.blame import told
 from engine.clock import Clock
-from engine.errors import EngineError, NotConnected, Rejected
+from engine.errors import NotConnected, Rejected
 from engine.guard import guarded
 from engine.run.messages import Claim, Messages
 from engine.run.metrics import OperatorMetrics
@@ -106,7 +107,7 @@ class Outlet:
             self._refuse(messages, claim, "rejected", error, lost, attempts)
             metrics.records_out += size - len(lost)
         except Exception as error:
-            logger.warning("%s: %s: %s", self.name, type(error).__name__, error)
+            logger.warning("%s: %s", self.name, told(error))
             self._refuse(messages, claim, "sink error", error, range(size), attempts)
         else:
             metrics.records_out += size
@@ -160,7 +161,7 @@ class Outlet:
 
 
 def text_of(error: Exception) -> str:
-    """Return what an error says, with its class if it is none of the engine."""
-    if isinstance(error, EngineError):
-        return error.message
-    return str(error) or type(error).__name__
+    """Return what an error says, with its kind and place if the plugin didn't expect it."""
+    if isinstance(error, NETWORK_ERRORS):
+        return str(error) or type(error).__name__
+    return told(error)

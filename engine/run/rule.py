@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
+from engine.blame import told
 from engine.clock import SET_BACK, Clock
 from engine.config.rule import RuleDef
 from engine.errors import EngineError
@@ -583,4 +584,4 @@ def _text_of(error: BaseException) -> str:
         error = error.exceptions[0]
     if isinstance(error, EngineError):
         return str(error)
-    return f"{type(error).__name__}: {error}"
+    return told(error)

@@ -163,6 +163,7 @@ class SourceRunner:
         if callable(getattr(source, "ack", None)):
             self._acknowledgements = Acknowledgements(source, self.name, self._use)  # type: ignore[arg-type]
         self._is_open = False
+        self._has_emitted = False
 
     def begin_at(self, position: Mapping[str, Any]) -> None:
         """Begin where a batch that this source gave before has ended, if it can."""
@@ -276,14 +277,10 @@ class SourceRunner:
                 await close_quietly(self._source, self.name)
 
     async def _emit(self, batch: Batch) -> None:
-        if not isinstance(batch, Batch):
-            raise PluginError(
-                f"{self.name} emits a {type(batch).__name__}, not a Batch",
-                hint="write await emit(Batch([row, …])) or await emit(Batch(payloads=[…]))",
-            )
         subscribers = list(self._subscribers)
         if not subscribers:  # all have left just now: what nobody takes isn't acknowledged
             await anyio.sleep_forever()
+        self._check(batch)
         if self._is_lost:  # a batch is the proof that it is there again
             self._is_lost = False
             self._use.ctx.report_connection(True)
@@ -311,6 +308,33 @@ class SourceRunner:
                     batch=batch if failures else None,
                 )
             )
+
+    def _check(self, batch: Batch) -> None:
+        """Check what the source emits: its rows, and once its payloads, which are many.
+
+        Raises:
+            PluginError: it has broken the contract.
+        """
+        if not isinstance(batch, Batch):
+            raise PluginError(
+                f"{self.name} emits a {type(batch).__name__}, not a Batch",
+                hint="write await emit(Batch([row, …])) or await emit(Batch(payloads=[…]))",
+            )
+        if batch.rows is not None:
+            for kind in set(map(type, batch.rows)):
+                if not issubclass(kind, dict):
+                    raise PluginError(
+                        f"{self.name} emits a row that is {kind.__name__}, not dict",
+                        hint="a row is a dict of column names and values",
+                    )
+        elif not self._has_emitted:
+            self._has_emitted = True
+            for kind in set(map(type, batch.payloads or ())):
+                if not issubclass(kind, (bytes, bytearray, memoryview)):
+                    raise PluginError(
+                        f"{self.name} emits a payload that is {kind.__name__}, not bytes",
+                        hint="encode text; give what is decoded already as rows: Batch([row, …])",
+                    )
 
     def _checked_position(self, found: Any) -> dict[str, Offset]:
         """Return a copy of what the source says, which may go on changing its own."""

@@ -88,7 +88,7 @@ async def test_a_close_that_hangs_is_given_up(
     source = Hanging([{"id": 1}])
     source.hangs_in = "close"
     assert await ask(source, 1) == [[{"id": 1}]]
-    assert "table t: close failed: NotConnected: table t: close() takes longer" in caplog.text
+    assert "table t: close failed: table t: close() takes longer" in caplog.text
 
 
 async def test_a_lookup_that_ignores_its_cancellation_is_left_alone(
