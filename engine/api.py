@@ -23,6 +23,7 @@ from typing import (
     Protocol,
     Self,
     TypeVar,
+    dataclass_transform,
     get_args,
     get_origin,
 )
@@ -100,7 +101,15 @@ API_VERSION = "1.2.0"
 T = TypeVar("T")
 
 
-class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+@dataclass_transform(kw_only_default=True, field_specifiers=(msgspec.field,))
+class _KeywordsOnly(msgspec.StructMeta):
+    """Lets the properties of every `Config` stand in any order, with defaults or without."""
+
+    def __new__(cls, *definition: Any, **options: Any) -> Any:
+        return super().__new__(cls, *definition, **{"kw_only": True, **options})
+
+
+class Config(msgspec.Struct, metaclass=_KeywordsOnly, forbid_unknown_fields=True, rename="camel"):
     """Base of a plugin's configuration: one typed field per property of the rule file.
 
     A field ``send_interval`` is the property ``sendInterval``. A field without default is required,
