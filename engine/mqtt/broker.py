@@ -15,7 +15,7 @@ from engine.mqtt.settings import LinkSettings, TlsSettings
 Qos = Annotated[int, msgspec.Meta(ge=0, le=2)]
 
 
-class BrokerConfig(Config):
+class BrokerConfig(Config, kw_only=True):
     """How to reach the broker (runtime specification, sections 5.1 and 5.2)."""
 
     server: str = "tcp://127.0.0.1:1883"

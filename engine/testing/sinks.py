@@ -124,7 +124,10 @@ class _SinkCheck:
         CURRENT_USE.set(trial.use)
         await stand.within("open()", trial.instance.open())
         before = self._count()
-        await stand.within("collect()", trial.instance.collect(self._batch(trial, self._rows)))
+        batch = self._batch(trial, self._rows)
+        outcome: Any = await stand.within("collect()", trial.instance.collect(batch))
+        if outcome is not None:
+            stand.problems.note(f"collect() returns {outcome!r}: to return is to have delivered")
         self._compare(before, len(self._rows), "when collect() has returned")
         if not trial.instance.takes_payloads:  # what an empty window gives; else it is a text
             empty = trial.instance.collect(Batch([], sizes=[0]))

@@ -17,7 +17,7 @@ from engine.topics import flaw_of_topic
 _WAIT = 1.0  # seconds for a connection to come back before the engine looks after the rule again
 
 
-class MqttSinkConfig(BrokerConfig):
+class MqttSinkConfig(BrokerConfig, kw_only=True):
     """``topic`` may hold fields of the result: ``alerts/{{.device}}``."""
 
     topic: Template

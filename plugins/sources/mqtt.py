@@ -14,7 +14,7 @@ from engine.topics import check_filter
 _ANY_NUMBER = 65_535  # packet identifiers; MQTT 3 has no other bound
 
 
-class MqttSourceConfig(BrokerConfig):
+class MqttSourceConfig(BrokerConfig, kw_only=True):
     """``datasource`` is a topic filter, or several separated by commas."""
 
     datasource: str
