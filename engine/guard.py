@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 import anyio
@@ -34,10 +34,17 @@ def left_alone() -> int:
     return len(_left)
 
 
-async def guarded(work: Awaitable[T], what: str, *, seconds: float | None = None) -> T:
+async def guarded(
+    work: Awaitable[T],
+    what: str,
+    *,
+    seconds: float | None = None,
+    started: Callable[[], None] | None = None,
+) -> T:
     """Return what code of a plugin returns.
 
-    ``what`` names it in messages; ``seconds`` is how long it may take, None: any time.
+    ``what`` names it in messages; ``seconds`` is how long it may take, None: any time. ``started``
+    is called when it has begun, up to where it first waits, unless it has failed by then.
 
     Raises:
         NotConnected: it takes too long.
@@ -47,11 +54,15 @@ async def guarded(work: Awaitable[T], what: str, *, seconds: float | None = None
     inner = work if isinstance(work, Coroutine) else _awaited(work)
     task: asyncio.Task[T] = asyncio.create_task(Tamed(inner, what), name=what)
     try:
-        done, _ = await asyncio.wait({task}, timeout=seconds)
+        await asyncio.sleep(0)  # enough for what doesn't wait, and much cheaper
+        if started is not None and not (task.done() and (task.cancelled() or task.exception())):
+            started()
+        if not task.done():
+            await asyncio.wait({task}, timeout=seconds)
     except BaseException:
         await _end({task: what})
         raise
-    if not done:
+    if not task.done():
         await _end({task: what})
         raise NotConnected(f"{what} takes longer than {seconds:g} s")
     if task.cancelled():

@@ -234,6 +234,13 @@ class SourceRunner:
         The source stays open, so that batches can still be acknowledged, until ``close``.
         """
         announced = False
+
+        def announce() -> None:
+            nonlocal announced
+            if not announced:
+                announced = True
+                opened()
+
         CURRENT_USE.set(self._use)
         backoff = Backoff()
         while True:
@@ -242,10 +249,7 @@ class SourceRunner:
                 self._is_open = True
                 with children_of(self._source):
                     await self._open()
-                    if not announced:
-                        opened()
-                    announced = True
-                    await guarded(self._source.run(self._emit), self.name)
+                    await guarded(self._source.run(self._emit), self.name, started=announce)
                 break
             except EndOfStream:
                 break
