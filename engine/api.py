@@ -23,6 +23,7 @@ from typing import (
     Protocol,
     Self,
     TypeVar,
+    dataclass_transform,
     get_args,
     get_origin,
 )
@@ -100,7 +101,15 @@ API_VERSION = "1.2.0"
 T = TypeVar("T")
 
 
-class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+@dataclass_transform(kw_only_default=True, field_specifiers=(msgspec.field,))
+class _KeywordsOnly(msgspec.StructMeta):
+    """Lets the properties of every `Config` stand in any order, with defaults or without."""
+
+    def __new__(cls, *definition: Any, **options: Any) -> Any:
+        return super().__new__(cls, *definition, **{"kw_only": True, **options})
+
+
+class Config(msgspec.Struct, metaclass=_KeywordsOnly, forbid_unknown_fields=True, rename="camel"):
     """Base of a plugin's configuration: one typed field per property of the rule file.
 
     A field ``send_interval`` is the property ``sendInterval``. A field without default is required,
@@ -293,6 +302,9 @@ class LookupSource(_Configured[ConfigT], ABC):
     A class may be ``Source`` and ``LookupSource`` at once and then serves as either.
     """
 
+    lookup_timeout: ClassVar[float | None] = 30.0
+    """Seconds after which a question counts as ``NotConnected``; None: it may take any time."""
+
     @abstractmethod
     async def lookup(
         self, fields: Sequence[str], keys: Sequence[str], values: Sequence[Any]
@@ -331,7 +343,8 @@ class Sink(_Configured[ConfigT], ABC):
         batch again later; raising ``Rejected`` gives it up, counted.
 
         A sink that can recognise a batch which it has had already takes a second argument,
-        ``token: Token | None = None``.
+        ``token: Token | None = None``. None has what comes from the sink's cache (``enableCache``),
+        which is no batch of its own.
         """
 
 
@@ -393,13 +406,24 @@ class AggregateFunction(ABC):
 
 
 class Token(NamedTuple):
-    """Names a batch of results for good: a batch that is delivered again has the same token."""
+    """Names a batch for its sink: the same token means the same messages, once more.
+
+    A batch that is offered again has its token again; what is left of one after ``NotConnected``
+    with ``indexes`` has that of the whole. So a token is to be remembered when all of the batch is
+    delivered, best in one transaction with it.
+
+    After a restart the batches since the last checkpoint have their tokens again if the rule has
+    checkpoints (``qos``), all its sources can be rewound (see ``RewindableSource``), and they come
+    as they came before. Where they don't they have others: nothing is ever taken for what it isn't.
+    """
 
     rule_id: str
     checkpoint: int
-    """The checkpoint from which the rule has gone on."""
+    """Number of the checkpoint from which the rule has gone on, 0 if there is none."""
     number: int
     """Number of the batch since that checkpoint, from 0."""
+    check: str
+    """A checksum of all messages since that checkpoint, different for each sink of the rule."""
 
 
 Offset = int | str

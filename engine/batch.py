@@ -160,6 +160,9 @@ class Batch:
     ) -> None:
         if (rows is None) == (payloads is None):
             raise TypeError("a batch holds either rows or payloads")
+        for name, items in (("rows", rows), ("payloads", payloads)):
+            if items is not None and not isinstance(items, list):
+                raise TypeError(f"the {name} of a batch are a list, not {type(items).__name__}")
         self.rows = rows
         self.payloads = payloads
         self.meta: Metadata = meta if meta is not None else SameMetadata(len(self))

@@ -211,12 +211,13 @@ def _show_installed(installed: Any, output: Format) -> None:
 
 def _lines(report: PluginReport) -> list[tuple[str, str]]:
     """Return what describe shows, by label."""
+    from engine.plugin.outline import outline
+
     plugin, package = report.plugin, report.package
     versions = "\n".join(
         f"{file.version or '-'}  {file.state}  {file.origin}  {file.file}"
         for file in plugin.versions
     )
-    schema = plugin.schema
     found = [
         ("kind", plugin.kind),
         ("name", plugin.name),
@@ -236,6 +237,7 @@ def _lines(report: PluginReport) -> list[tuple[str, str]]:
         ("package", f"{package.source} (sha256 {package.sha256})" if package else ""),
         ("used by", "\n".join(f"{user.rule} ({user.file})" for user in report.used_by)),
         ("about", plugin.doc),
-        ("properties", json.dumps(schema, indent=2, ensure_ascii=False) if schema else ""),
+        ("properties", "\n".join(outline(plugin.schema)) if plugin.schema else ""),
+        ("for lookups", "\n".join(outline(plugin.lookup_schema)) if plugin.lookup_schema else ""),
     ]
     return [(label, value) for label, value in found if value]

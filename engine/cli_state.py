@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,20 +28,15 @@ def show(
 ) -> None:
     """Show what the last checkpoint of a rule holds: values and counters of plugins, windows."""
     from engine.state.dump import dump_rule
-    from engine.state.stored import listed, opened
+    from engine.state.stored import has_any, listed, opened
 
-    with opened(root_of(root)) as store:
+    folder = root_of(root)
+    if not rule and not has_any(folder):
+        _show_rules([], output)
+        return
+    with opened(folder) as store:
         if not rule:
-            rules = listed(store)
-            if output is Format.JSON:
-                typer.echo(json.dumps(rules, indent=2, ensure_ascii=False))
-            for each in rules if output is Format.TEXT else ():
-                checkpoints = ", ".join(map(str, each["checkpoints"]))
-                typer.echo(
-                    f"rule {each['rule']}: checkpoints {checkpoints}, {each['size']:,} bytes"
-                )
-            if output is Format.TEXT and not rules:
-                typer.echo("no rule has stored state")
+            _show_rules(listed(store), output)
             return
         found = dump_rule(store, rule)
         if not found.number and not found.skipped:
@@ -50,6 +45,17 @@ def show(
         typer.echo(json.dumps(found.json(), indent=2, ensure_ascii=False))
     else:
         typer.echo(found.text())
+
+
+def _show_rules(rules: list[dict[str, Any]], output: Format) -> None:
+    if output is Format.JSON:
+        typer.echo(json.dumps(rules, indent=2, ensure_ascii=False))
+        return
+    for each in rules:
+        checkpoints = ", ".join(map(str, each["checkpoints"]))
+        typer.echo(f"rule {each['rule']}: checkpoints {checkpoints}, {each['size']:,} bytes")
+    if not rules:
+        typer.echo("no rule has stored state; only those with qos 1 or 2 store any")
 
 
 @state.command("clear")

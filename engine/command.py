@@ -16,7 +16,7 @@ import anyio
 from engine.config.load import load
 from engine.engine import Engine
 from engine.errors import ConfigError, EngineError
-from engine.run.guard import left_alone
+from engine.guard import left_alone
 from engine.run.rule import ResultLimit, Rule
 from engine.watch import FileWatch
 

@@ -27,6 +27,7 @@ from engine.config.rules import rule_from
 from engine.config.streams import streams_from
 from engine.errors import ConfigError, EngineError
 from engine.memory import BUS, MemoryBus, memory_bus
+from engine.offspring import watched_tasks
 from engine.plugin.files import STAGING
 from engine.registry import PluginRegistry
 from engine.reload import Changes, Reloader
@@ -136,6 +137,10 @@ class Engine:
 
     async def _run(self) -> None:
         """Own all tasks of the engine, so that it may be entered and left by different tasks."""
+        with watched_tasks():
+            await self._run_watched()
+
+    async def _run_watched(self) -> None:
         async with anyio.create_task_group() as self._tasks:
             resources = self._resources = ResourcePool(self._tasks)
             self._builder = Builder(

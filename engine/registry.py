@@ -278,6 +278,9 @@ class PluginRegistry:
     def _unknown(self, kind: PluginKind, name: str) -> PluginError:
         names = self.names(kind)
         hint = did_you_mean(name, names) or f"there are {', '.join(names)}"
+        others = [one for one in PluginKind if one is not kind and self.has(one, name)]
+        if others:
+            hint = f"plugins/{others[0]} has one; a {kind.singular} belongs in plugins/{kind}"
         if problems := self._finders[kind].problems():
             hint = f"{hint}; {'; '.join(problems)}"
         return PluginError(f"unknown {kind.singular} {name!r}", hint=hint)

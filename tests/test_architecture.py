@@ -17,6 +17,9 @@ LONGEST = 600  # lines; the expression compiler is one room on purpose
 LAYERS = [
     (
         "engine.errors",
+        "engine.blame",
+        "engine.guard",
+        "engine.offspring",
         "engine.backoff",
         "engine.suggest",
         "engine.topics",

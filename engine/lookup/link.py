@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -12,17 +12,18 @@ import anyio
 from engine.api import CURRENT_USE, Config, LookupSource, Use
 from engine.backoff import Backoff
 from engine.batch import Row
+from engine.blame import told
 from engine.clock import Clock
 from engine.errors import EngineError, NotConnected, PluginError, RowError
+from engine.guard import close_quietly, guarded
 from engine.lookup.options import LookupOptions
+from engine.offspring import begin_use, children_of
 
 logger = logging.getLogger(__name__)
 
 Values = Sequence[Any]
 Found = list[Row] | RowError
 """The rows of a key, or why they can't be told."""
-
-_CLOSING = 5.0  # seconds that a source has to close
 
 
 class LookupLink:
@@ -104,9 +105,14 @@ class LookupLink:
         if self._is_open:
             return
         self._opening += 1
+        begin_use(self._source)
         try:
             with self._used():
-                await self._source.open()
+                await guarded(
+                    self._source.open(),
+                    f"table {self.name}: open()",
+                    seconds=self._source.open_timeout,
+                )
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self._close_source()
@@ -123,12 +129,8 @@ class LookupLink:
         await self._close_source()
 
     async def _close_source(self) -> None:
-        try:
-            with anyio.fail_after(_CLOSING), self._used():
-                await self._source.close()
-        except Exception as error:
-            text = f"{type(error).__name__}: {error}"
-            logger.warning("table %s: close failed: %s", self.name, text)
+        with self._used():
+            await close_quietly(self._source, f"table {self.name}")
 
     async def _lose(self, opening: int) -> None:
         """Close the source unless somebody has opened it anew since."""
@@ -141,7 +143,8 @@ class LookupLink:
         """Let an instance that all rules share see this table's configuration."""
         token = CURRENT_USE.set(self._use)
         try:
-            yield
+            with children_of(self._source):
+                yield
         finally:
             CURRENT_USE.reset(token)
 
@@ -216,10 +219,11 @@ class LookupLink:
     ) -> Sequence[Found | NotConnected]:
         """Ask in one go; where that fails, halve until the keys that are to blame are alone."""
         try:
-            found = await self._source.lookup_many(fields, keys, asked)
-            if len(found) != len(asked):
-                what = f"lookup_many gave {len(found)} answers for {len(asked)} keys"
-                raise PluginError(what)
+            found = await self._guarded(self._source.lookup_many(fields, keys, asked))
+            if not isinstance(found, (list, tuple)) or len(found) != len(asked):
+                gave = f"{len(found)} answers" if isinstance(found, (list, tuple)) else _type(found)
+                what = f"lookup_many gave {gave} for {len(asked)} keys"
+                raise PluginError(what, hint="return a list of rows for each key, in their order")
             return [_checked(rows) for rows in found]
         except NotConnected as error:
             return [error] * len(asked)
@@ -239,8 +243,8 @@ class LookupLink:
         async def ask(index: int) -> None:
             async with self._requests:
                 try:
-                    found = await self._source.lookup(fields, keys, asked[index])
-                    outcomes[index] = _checked(found)
+                    found = self._source.lookup(fields, keys, asked[index])
+                    outcomes[index] = _checked(await self._guarded(found))
                 except NotConnected as error:
                     outcomes[index] = error
                 except Exception as error:
@@ -254,13 +258,17 @@ class LookupLink:
                 tasks.start_soon(ask, index)
         return outcomes
 
+    async def _guarded(self, work: Awaitable[Any]) -> Any:
+        what = f"table {self.name}: the lookup"
+        return await guarded(work, what, seconds=self._source.lookup_timeout)
+
     def _error(self, error: Exception) -> RowError:
         if isinstance(error, EngineError):
             return self._failed(error.message)
         if type(error) not in self._reported:  # a defect of the plugin: the place in it, once
             self._reported.add(type(error))
             logger.error("table %s: the lookup failed", self.name, exc_info=error)
-        return self._failed(f"{type(error).__name__}: {error}")
+        return self._failed(told(error))
 
     def _failed(self, why: str) -> RowError:
         return RowError(f"table {self.name}: {why}")
@@ -272,7 +280,15 @@ def _checked(rows: Any) -> list[Row]:
     Raises:
         PluginError: it can't.
     """
-    if isinstance(rows, list):
-        return rows
-    what = f"the lookup gave {type(rows).__name__}, not a list of rows"
-    raise PluginError(what, hint="return an empty list if there is none")
+    if not isinstance(rows, list):
+        what = f"the lookup gave {_type(rows)}, not a list of rows"
+        raise PluginError(what, hint="return an empty list if there is none")
+    for row in rows:
+        if not isinstance(row, dict):
+            what = f"the lookup gave a list of {_type(row)}, not of rows"
+            raise PluginError(what, hint="a row is a dict of column names and values")
+    return rows
+
+
+def _type(value: Any) -> str:
+    return "None" if value is None else type(value).__name__

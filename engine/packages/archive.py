@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import stat
+import unicodedata
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -83,13 +84,13 @@ def _checked(
         parents = [str(parent) for parent in name.parents if str(parent) != "."]
         parents += [str(name)] if entry.is_dir() else []
         for parent in parents:
-            if folders.setdefault(parent.casefold(), parent) != parent:
-                raise _twins(archive, folders[parent.casefold()], parent)
+            if folders.setdefault(_folded(parent), parent) != parent:
+                raise _twins(archive, folders[_folded(parent)], parent)
         if not entry.is_dir():
-            if (other := taken.setdefault(str(name).casefold(), entry.filename)) is not (
-                entry.filename
-            ):
-                raise _twins(archive, other, entry.filename)
+            key = _folded(str(name))
+            if key in taken:
+                raise _twins(archive, taken[key], entry.filename)
+            taken[key] = entry.filename
             found.append((entry, name))
     if both := sorted(taken.keys() & folders.keys()):
         raise PluginError(f"{archive}: {both[0]!r} is a file and a folder")
@@ -130,9 +131,14 @@ def _check_kind(entry: zipfile.ZipInfo, archive: str) -> None:
         )
 
 
+def _folded(name: str) -> str:
+    """Return what is the same for names that some system takes for one."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+
+
 def _twins(archive: str, one: str, other: str) -> PluginError:
     return PluginError(
-        f"{archive}: {one!r} and {other!r} are the same name where case doesn't count"
+        f"{archive}: {one!r} and {other!r} are the same name where case or spelling doesn't count"
     )
 
 

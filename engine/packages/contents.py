@@ -81,7 +81,7 @@ def _plugin(
         for one in top
         if one != DATA and (file := PluginFile.at(kind, folder / one)) is not None
     ]
-    own = [file for file in files if file.name == name]
+    own = [file for file in files if file.name == name and file.source.is_file()]
     if len(own) == 1:
         return own[0]
     wanted = f"{name}.py or {symbol_of(name)}.py, with or without @VERSION"

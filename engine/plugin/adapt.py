@@ -12,9 +12,10 @@ import concurrent.futures
 import inspect
 import logging
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import anyio
@@ -58,7 +59,7 @@ def adapted(instance: Any) -> Any:
         if name == "run":
             calls[name] = partial(_run_in_thread, method)
         elif type(instance).blocking:
-            calls[name] = partial(in_thread, method)
+            calls[name] = partial(_call_in_thread, method)
         else:
             calls[name] = partial(_call, method)
     is_source, is_lookup = isinstance(instance, Source), isinstance(instance, LookupSource)
@@ -69,13 +70,20 @@ def adapted(instance: Any) -> Any:
     return _Lookup(instance, calls) if is_lookup else _Sink(instance, calls)
 
 
-async def _call(method: Callable[..., Any], *args: Any) -> Any:
-    result = method(*args)
+async def _call(method: Callable[..., Any], *args: Any, **named: Any) -> Any:
+    result = method(*args, **named)
     return await result if inspect.isawaitable(result) else result
 
 
+async def _call_in_thread(method: Callable[..., Any], *args: Any, **named: Any) -> Any:
+    return await in_thread(method, *args, named=named)
+
+
 async def in_thread(
-    method: Callable[..., Any], *args: Any, on_cancel: Callable[[], object] | None = None
+    method: Callable[..., Any],
+    *args: Any,
+    named: Mapping[str, Any] = MappingProxyType({}),
+    on_cancel: Callable[[], object] | None = None,
 ) -> Any:
     """Call a method in a thread.
 
@@ -90,7 +98,7 @@ async def in_thread(
         nonlocal has_begun
         has_begun = True
         try:
-            return method(*args)
+            return method(*args, **named)
         finally:
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(ended.set)
@@ -161,6 +169,8 @@ class _Adapter:
     def __init__(self, inner: Any, calls: dict[str, Call]) -> None:
         self.inner = inner
         vars(self)["open_timeout"] = inner.open_timeout
+        if isinstance(inner, LookupSource):
+            vars(self)["lookup_timeout"] = inner.lookup_timeout
         for name in _ASYNC:
             default = getattr(LookupSource, name, None)
             if default is not None and getattr(type(inner), name, None) is default:

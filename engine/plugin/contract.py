@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin
 from engine.api import AggregateFunction, Config, Function, LookupSource, Sink, Source
 from engine.errors import PluginError
 from engine.plugin.kind import PluginKind
+from engine.plugin.settings import check_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,8 @@ _METHODS: dict[type[Any], dict[str, _Method]] = {
         "lookup": _Method("async def lookup(self, fields, keys, values)", 3),
         "lookup_many": _Method("async def lookup_many(self, fields, keys, rows_of_values)", 3),
     },
-    Sink: _CONFIGURED | {"collect": _Method("async def collect(self, batch)", 1)},
+    Sink: _CONFIGURED
+    | {"collect": _Method("async def collect(self, batch) or collect(self, batch, token=None)", 1)},
     Function: {
         "exec": _Method("def exec(self, ctx, …)", 0, may_wait=False),
         "exec_batch": _Method("def exec_batch(self, ctx, …)", 0, may_wait=False),
@@ -81,11 +83,17 @@ def capabilities(plugin: object) -> frozenset[Capability]:
 
     Look it up once, when a rule is built.
     """
-    found = {one for one in Capability if callable(getattr(plugin, one, None))}
+    found: set[Capability] = {one for one in Capability if callable(getattr(plugin, one, None))}
+    found.discard(Capability.TOKEN)  # it is an argument, no method
     collect = getattr(plugin, "collect", None)
-    if collect is not None and Capability.TOKEN in _parameters(collect):
+    if collect is not None and takes_token(collect):
         found.add(Capability.TOKEN)
     return frozenset(found)
+
+
+def takes_token(collect: Callable[..., Any]) -> bool:
+    """Tell whether a sink wants to be told the names of its batches."""
+    return Capability.TOKEN in _parameters(collect)
 
 
 def check_class(made: type[Any], kind: PluginKind, place: Callable[[object], str]) -> None:
@@ -103,6 +111,8 @@ def check_class(made: type[Any], kind: PluginKind, place: Callable[[object], str
             for name, method in _METHODS[base].items():
                 if (found := getattr(made, name, None)) is not None:
                     _check_method(made, name, found, method, place)
+    if issubclass(made, Source):
+        _check_offsets(made, place)
     if missing := sorted(getattr(made, "__abstractmethods__", ())):
         usages = {name: method for base in kind.bases for name, method in _METHODS[base].items()}
         usage = ", ".join(usages[name].usage if name in usages else name for name in missing)
@@ -172,11 +182,29 @@ def _check_method(
             raise PluginError(
                 f"{place(found)}: {owner} must take the context first", hint=f"write {method.usage}"
             )
-    elif name not in _ANY_ARGUMENTS and not _takes(made, name, method.arguments):
+    elif name not in _ANY_ARGUMENTS and not _takes(
+        made, name, method.arguments, token=name == "collect" and takes_token(found)
+    ):
         raise PluginError(
             f"{place(found)}: {owner} doesn't take the arguments that it is given",
             hint=f"write {method.usage}",
         )
+
+
+_OFFSET_METHODS = {"position": ("seek",), "seek": ("position",), "ack": ("position", "seek")}
+"""Methods of sources about offsets, and those that they don't make sense without."""
+
+
+def _check_offsets(made: type[Source[Any]], place: Callable[[object], str]) -> None:
+    for name, others in _OFFSET_METHODS.items():
+        missing = [other for other in others if getattr(made, other, None) is None]
+        if getattr(made, name, None) is not None and missing:
+            usage = " and ".join(_METHODS[Source][other].usage for other in missing)
+            raise PluginError(
+                f"{place(getattr(made, name))}: {made.__name__}.{name} is of no use without "
+                f"{' and '.join(missing)}",
+                hint=f"write {usage}",
+            )
 
 
 def _check_config(made: type[Any], place: Callable[[object], str]) -> None:
@@ -188,6 +216,7 @@ def _check_config(made: type[Any], place: Callable[[object], str]) -> None:
             f"{place(made)}: the configuration of {made.__name__} is {name}, no Config",
             hint=f"write class {made.__name__}Config(Config) with a field for each property",
         )
+    check_settings(made.config_type, place)
 
 
 def _settings(made: type[Any]) -> Iterable[Any]:
@@ -210,10 +239,11 @@ def _bare(made: type[Any], name: str) -> tuple[Any, int]:
     return getattr(made, name), int(inspect.isfunction(static))
 
 
-def _takes(made: type[Any], name: str, arguments: int) -> bool:
+def _takes(made: type[Any], name: str, arguments: int, *, token: bool) -> bool:
     found, filled = _bare(made, name)
+    named = {"token": None} if token else {}
     try:
-        inspect.signature(found).bind(*[None] * (arguments + filled))
+        inspect.signature(found).bind(*[None] * (arguments + filled), **named)
     except TypeError:
         return False
     except ValueError:  # written in C: no signature

@@ -75,16 +75,26 @@ class PluginFile:
         """
         try:
             return self.source.read_bytes()
-        except OSError as error:
+        except FileNotFoundError as error:
+            if not self.path.is_dir():
+                raise self._unreadable(error) from error
             raise PluginError(
-                f"{self.source}: can't be read: {error.strerror or error}",
-                hint="check that the file is still there and that the engine may read it",
+                f"{self.path}: a folder is a plugin only with an __init__.py",
+                hint=f"write one with: from .{self.name} import {self.symbol}",
             ) from error
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: OSError) -> PluginError:
+        return PluginError(
+            f"{self.source}: can't be read: {error.strerror or error}",
+            hint="check that the file is still there and that the engine may read it",
+        )
 
 
 def _is_package(path: Path) -> bool:
     try:
-        return (path / "__init__.py").is_file()
+        return (path / "__init__.py").is_file() or (path.is_dir() and any(path.glob("*.py")))
     except OSError:  # it can't be told, so whoever uses it shall hear why
         return True
 

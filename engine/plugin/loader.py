@@ -102,8 +102,8 @@ class Loader:
         loaded = load_file(file)
         CODEC.classes.alias(loaded.module, f"plugins.{file.kind}.{file.name}")
         verb = "loaded again" if file.path in self._loaded else "loaded"
-        kind, version = file.kind.singular, file.version or "-"
-        logger.info("%s %s %s %s from %s", verb, kind, file.name, version, file.path)
+        name = f"{file.name} {file.version}".rstrip()
+        logger.info("%s %s %s from %s", verb, file.kind.singular, name, file.path)
         self._loaded[file.path] = fingerprint, loaded
         return loaded
 

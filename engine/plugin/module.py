@@ -131,6 +131,8 @@ def _without(module: str, error: ImportError) -> str:
 def _remedy(error: ImportError, file: PluginFile, module: str) -> str:
     """Return what to do about a name or module that can't be imported."""
     wanted = error.name or ""
+    if "circular import" in str(error):
+        return "move what both modules need into a third one"
     if not isinstance(error, ModuleNotFoundError):
         missing = re.search(r"cannot import name '([^']*)'", str(error))
         choices = dir(sys.modules[wanted]) if wanted in sys.modules else []
@@ -138,6 +140,8 @@ def _remedy(error: ImportError, file: PluginFile, module: str) -> str:
     top = wanted.partition(".")[0]
     if wanted.startswith(module) or top in ("", "engine"):
         return "check the name of the module"
+    if top == "plugins":
+        return "plugins don't see each other: put what two of them need into a package of its own"
     beside = file.path.parent / top
     if beside.is_dir() or beside.with_suffix(".py").is_file():
         return f"make {file.name} a package folder and import it as: from . import {top}"

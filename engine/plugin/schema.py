@@ -76,7 +76,7 @@ def _twin(kind: type[msgspec.Struct], known: dict[Any, Any]) -> type[msgspec.Str
         tag=config.tag,
         tag_field=config.tag_field,
         forbid_unknown_fields=config.forbid_unknown_fields,
-        namespace={"__doc__": kind.__doc__} if kind.__doc__ else None,
+        namespace={"__doc__": kind.__doc__} if kind.__doc__ and kind is not Config else None,
     )
     twin: type[msgspec.Struct] = known[kind]
     return twin

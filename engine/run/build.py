@@ -17,6 +17,7 @@ from engine.errors import ConfigError, EngineError, PluginError, Position, SqlEr
 from engine.layout import Layout
 from engine.lookup.link import LookupLink
 from engine.lookup.options import LookupOptions
+from engine.plugin.contract import Capability
 from engine.registry import Plugin, PluginKind, PluginRegistry
 from engine.run.caches import Cache, cache_folder, remove_caches, warn_of_orphans
 from engine.run.checkpoints import Checkpoints, KnownMessages, restore
@@ -33,6 +34,7 @@ from engine.run.shared import Report
 from engine.run.sink import SinkRunner
 from engine.run.source import SourceRunner, StreamReader, decoder_for
 from engine.run.tables import LookupTables
+from engine.run.tokens import Start
 from engine.sql.assemble import PipelineOptions, assemble
 from engine.sql.code import CallSite
 from engine.sql.compile import QueryOptions, has_state
@@ -150,7 +152,8 @@ class Builder:
         letters = self._letters(rule, writers=len(definition.actions) + 1)
         sinks = [self._sink(rule, action, letters) for action in definition.actions]
         sinks += [self._extra_sink(rule, sink, index) for index, sink in enumerate(extra_sinks)]
-        parts = RuleParts(self._pipeline(rule, plan, inputs, sinks), inputs, sinks, letters)
+        pipeline = self._pipeline(rule, plan, inputs, sinks)
+        parts = RuleParts(pipeline, inputs, sinks, Start.of_run(rule.id), letters)
         caches = (sink.cache for sink in parts.all_sinks)
         warn_of_orphans(self._root, rule.id, {cache.folder for cache in caches if cache})
         parts.streams = frozenset(scan.stream for scan in plan.scans)
@@ -182,7 +185,14 @@ class Builder:
             if options.qos > 1:
                 source.reader.recognise(restored.known.get(source.label, ()))
         parts.plugins = state
-        parts.covers = options.qos > 1 or not self._forgets_rows(plan)
+        parts.start = restored.start
+        if not all(source.reader.is_rewindable for source in parts.inputs):
+            parts.start = Start.of_run(rule.id, restored.start.checkpoint)
+        parts.covers = (
+            options.qos > 1
+            or not self._forgets_rows(plan)
+            or any(source.reader.hears_offsets for source in parts.inputs)
+        )
         parts.checkpoints = Checkpoints(
             rule.id,
             store,
@@ -191,6 +201,7 @@ class Builder:
             self._clock,
             query,
             rule.checkpoint_failed,
+            parts.start,
             window=min((w for s in parts.inputs if (w := s.reader.window)), default=None),
             known=KnownMessages(
                 restored.known, {source.label: source.reader.repeats for source in parts.inputs}
@@ -349,7 +360,15 @@ class Builder:
                     is_durable=rule.definition.options.qos > 0,
                 )
             return SinkRunner(
-                op_id, instance, config, options, ctx, self._clock, cache=cache, letters=letters
+                op_id,
+                instance,
+                config,
+                options,
+                ctx,
+                self._clock,
+                cache=cache,
+                letters=letters,
+                takes_tokens=Capability.TOKEN in plugin.capabilities,
             )
 
     def _extra_sink(self, rule: Rule, sink: Sink[Any], index: int) -> SinkRunner:

@@ -21,6 +21,7 @@ from engine.clock import Clock
 from engine.errors import EngineError
 from engine.run.receipt import Receipt
 from engine.run.source import Arrival
+from engine.run.tokens import Start
 from engine.state.checkpoint import write_checkpoint
 from engine.state.codec import CODEC
 from engine.state.scope import RuleState, StateSnapshot, scope_key
@@ -123,12 +124,14 @@ class Checkpoints:
         clock: Clock,
         fingerprint: str,
         failed: Callable[[str], None],
+        start: Start,
         *,
         window: int | None,
         known: KnownMessages | None,
     ) -> None:
         """``interval`` is in milliseconds; ``failed`` hears why a checkpoint couldn't be saved.
 
+        ``start`` is the checkpoint that the rule goes on from.
         ``window`` is how many rows sources give before they wait for a checkpoint (None: any
         number). ``known`` starts with the messages in the last checkpoint; None: messages that come
         again are taken again.
@@ -142,9 +145,12 @@ class Checkpoints:
         self._clock = clock
         self._fingerprint = fingerprint
         self._failed = failed
+        self._start = start
         self._number = store.newest(rule_id)
         self._epoch = Epoch()
         self._last = clock.now()
+        self._busy_at = self._last
+        """When the rule has last had something to do that a source waits to hear of."""
         self._is_busy = False
         self._done = anyio.Event()
         self.on_completed: Callable[[], None] = _nothing
@@ -160,6 +166,7 @@ class Checkpoints:
     def cover(self, arrival: Arrival) -> None:
         """Note a batch that has been processed; its source hears of it after a checkpoint."""
         self._epoch.cover(arrival, identities=self._known is not None)
+        self._busy_at = self._clock.now()
 
     def result(self) -> Receipt:
         """Return the receipt for results of the batches noted last."""
@@ -172,16 +179,20 @@ class Checkpoints:
         """
         if self._is_busy:
             return None
-        self._last = min(self._last, self._clock.now())  # it may have been set back
+        now = self._clock.now()
+        self._last, self._busy_at = min(self._last, now), min(self._busy_at, now)  # if set back
         due = self._last + self._interval
         if self._epoch.rows >= self._many:
             return min(due, self._last + _CLOSEST)
         if self._epoch.covered:
-            return min(due, self._clock.now() + _IDLE)
+            return min(due, max(self._busy_at, self._last) + _IDLE)
         return due
 
-    def take(self, snapshot: Snapshot, tasks: TaskGroup) -> None:
-        """Begin a checkpoint; the rule goes on while it is being completed."""
+    def take(self, snapshot: Snapshot, tasks: TaskGroup) -> Start:
+        """Begin a checkpoint; the rule goes on while it is being completed.
+
+        Returns from where results are counted from now on.
+        """
         epoch, self._epoch = self._epoch, Epoch()
         epoch.end()
         if self._known is not None:
@@ -194,6 +205,7 @@ class Checkpoints:
         self._number += 1
         name = f"rule[{self._rule_id}].checkpoint"
         tasks.start_soon(self._complete, snapshot, epoch, self._number, name=name)
+        return self._start._replace(checkpoint=self._number, at=snapshot.at)
 
     @property
     def is_busy(self) -> bool:
@@ -260,6 +272,8 @@ def _nothing() -> None:
 class Restored:
     """What a rule goes on from."""
 
+    start: Start
+    """From where results are counted, if the sources repeat what came after it."""
     pipeline: Any = None
     """The state of the operators, None if there is none that fits the query."""
     at: int = 0
@@ -284,8 +298,9 @@ def restore(rule_id: str, store: CheckpointStore, state: RuleState, fingerprint:
     if found is None:
         state.restore({}, 0)  # in place: the functions of the rule have their scopes already
         state.store_anew()
-        return Restored(message="; ".join(messages))
+        return Restored(Start(rule_id), message="; ".join(messages))
     positions, known = CODEC.decode(found.parts[SOURCES])
+    start = Start(rule_id, found.number, found.at)
     has_changed = found.meta.get("query") != fingerprint
     # functions are told apart by their place in the query, which another query has for others
     parts = {
@@ -299,6 +314,6 @@ def restore(rule_id: str, store: CheckpointStore, state: RuleState, fingerprint:
             "the query has changed since the last checkpoint, so its windows and functions "
             "begin anew"
         )
-        return Restored(None, 0, positions, known, "; ".join(messages))
+        return Restored(start, None, 0, positions, known, "; ".join(messages))
     pipeline = CODEC.decode(found.parts[PIPELINE])
-    return Restored(pipeline, found.at, positions, known, "; ".join(messages))
+    return Restored(start, pipeline, found.at, positions, known, "; ".join(messages))

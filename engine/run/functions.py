@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from engine.api import AggregateFunction, Function
-from engine.errors import ConfigError, EngineError, PluginError, RowError
-from engine.functions.stateful import Accumulator
+from engine.errors import ConfigError, EngineError, PluginError
 from engine.plugin.contract import Capability
 from engine.plugin.plugin import PythonFunction
 from engine.registry import Plugin, PluginKind, PluginRegistry
+from engine.run.accumulators import accumulator_of
 from engine.sql.functions import (
     FunctionRegistry,
     FunctionSpec,
@@ -187,37 +187,3 @@ def _spec_of_aggregate(plugin: Plugin) -> FunctionSpec:
         make=plugin.instance,
         validate=_explained(example.validate, plugin),
     )
-
-
-def accumulator_of(made: type[AggregateFunction], name: str) -> type[Accumulator]:
-    """Return an aggregate plugin's class as the class of accumulators that a query works with.
-
-    Its methods are the plugin's own, except that what they raise is an error of the row, and that
-    ``merge`` makes a new object instead of changing one.
-    """
-
-    def merge(self: Any, newer: Any) -> Any:
-        merged = type(self)()
-        merged.restore(self.snapshot())
-        made.merge(merged, newer)
-        return merged
-
-    methods: dict[str, Callable[..., Any]] = {
-        method: _guarded(getattr(made, method), name)
-        for method in ("add", "remove", "result")
-        if hasattr(made, method)
-    }
-    body = {"__doc__": made.__doc__, "__module__": made.__module__, "merge": merge, **methods}
-    return type(f"{made.__name__}Accumulator", (made, Accumulator), body)
-
-
-def _guarded(method: Callable[..., Any], name: str) -> Callable[..., Any]:
-    def guarded(self: Any, *args: Any) -> Any:
-        try:
-            return method(self, *args)
-        except EngineError:
-            raise
-        except Exception as error:
-            raise RowError(f"{name}: {type(error).__name__}: {error}") from error
-
-    return guarded

@@ -50,14 +50,14 @@ class Gatherer:
             return None
         shares, self._shares = self._shares, []
         size, self._rows = self._rows, 0
-        ticket = _JointTicket(shares)
+        ticket, start = _JointTicket(shares), shares[-1].outgoing.start
         if all(share.outgoing.rows is None for share in shares):
             payloads = [payload for share in shares for payload in share.payloads()]
-            return Outgoing(None, payloads, ticket, [size])
+            return Outgoing(None, payloads, ticket, [size], start)
         rows = [
             row for share in shares for row in share.outgoing.decoded()[share.start : share.stop]
         ]
-        return Outgoing(rows, None, ticket, [size])
+        return Outgoing(rows, None, ticket, [size], start)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from engine.api import Token
 from engine.batch import Batch, ColumnMetadata, PickedMetadata, Row
 from engine.clock import Clock
 from engine.codec import UNWRITABLE, Encoder, JsonEncoder, encoder
@@ -23,6 +24,7 @@ from engine.run.dynamic import Compute
 from engine.run.properties import SinkOptions
 from engine.run.sealing import Seal, compressor, encryptor
 from engine.run.selection import selection
+from engine.run.tokens import Start
 from engine.sql.kinds import kind_of
 from engine.template import compile_template
 
@@ -52,6 +54,8 @@ class Outgoing:
     payloads: list[bytes] | None
     ticket: Claim
     sizes: list[int] | None = None
+    start: Start | None = None
+    """From where they are counted; None: batches of them have no names."""
 
     def __len__(self) -> int:
         items: Sequence[object] = (self.payloads if self.rows is None else self.rows) or ()
@@ -60,7 +64,7 @@ class Outgoing:
     def marked(self, field: str) -> Outgoing:
         """Return the same results with a field that is true in each row."""
         rows = [{**row, field: True} for row in self.decoded()]
-        return Outgoing(rows, None, self.ticket, self.sizes)
+        return Outgoing(rows, None, self.ticket, self.sizes, self.start)
 
     def decoded(self) -> list[Row]:
         """Return the results as rows."""
@@ -75,6 +79,8 @@ class Messages:
 
     batch: Batch
     places: Sequence[Sequence[int]]
+    token: Token | None = None
+    """By what a sink knows them again."""
 
     def rows_of(self, indexes: Iterable[int]) -> list[int]:
         """Return the places of the rows of some messages."""
@@ -100,6 +106,7 @@ class Messages:
                 sizes=sizes,
             ),
             [self.places[index] for index in indexes],
+            self.token,
         )
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter_ns
 from typing import Any, Protocol
 
 from engine.api import Context, Sink
 from engine.batch import Batch, Row
+from engine.blame import told
 from engine.clock import Clock
-from engine.errors import EngineError, NotConnected, Rejected
-from engine.run.guard import guarded
+from engine.errors import NotConnected, Rejected
+from engine.guard import guarded
 from engine.run.messages import Claim, Messages
 from engine.run.metrics import OperatorMetrics
 
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 NETWORK_ERRORS = (ConnectionError, TimeoutError)
 """What counts as not being connected where a plugin doesn't say so itself."""
+_LONGEST = 100
+"""Characters of a value in a message."""
 
 
 class Letters(Protocol):
@@ -46,6 +49,8 @@ class Outlet:
         ctx: Context,
         clock: Clock,
         letters: Letters | None = None,
+        *,
+        takes_tokens: bool = False,
     ) -> None:
         self.name = name
         self.metrics = OperatorMetrics()
@@ -53,7 +58,9 @@ class Outlet:
         self._sink = sink
         self._ctx = ctx
         self._clock = clock
+        self._takes_tokens = takes_tokens
         self._is_lost = False
+        self._has_returned = False
 
     @property
     def takes_payloads(self) -> bool:
@@ -89,7 +96,7 @@ class Outlet:
         started = perf_counter_ns()
         metrics = self.metrics
         try:
-            await self._sink.collect(messages.batch)
+            await self._collect(messages)
         except (NotConnected, *NETWORK_ERRORS) as error:
             self._lost(error)
             left = getattr(error, "indexes", None)
@@ -100,7 +107,7 @@ class Outlet:
             self._refuse(messages, claim, "rejected", error, lost, attempts)
             metrics.records_out += size - len(lost)
         except Exception as error:
-            logger.warning("%s: %s: %s", self.name, type(error).__name__, error)
+            logger.warning("%s: %s", self.name, told(error))
             self._refuse(messages, claim, "sink error", error, range(size), attempts)
         else:
             metrics.records_out += size
@@ -109,6 +116,19 @@ class Outlet:
         if self._is_lost:
             self._found()
         return None
+
+    async def _collect(self, messages: Messages) -> None:
+        collect: Callable[..., Awaitable[object]] = self._sink.collect
+        named = {"token": messages.token} if self._takes_tokens else {}
+        outcome = await collect(messages.batch, **named)
+        if outcome is not None and not self._has_returned:
+            self._has_returned = True
+            logger.warning(
+                "%s: collect() returns %s, which says nothing: to return is to have delivered; "
+                "raise NotConnected or Rejected otherwise",
+                self.name,
+                repr(outcome)[:_LONGEST],
+            )
 
     def lose(self, claim: Claim, reason: str, error: Exception, places: Sequence[int]) -> None:
         """Note rows that will never be delivered."""
@@ -141,7 +161,7 @@ class Outlet:
 
 
 def text_of(error: Exception) -> str:
-    """Return what an error says, with its class if it is none of the engine."""
-    if isinstance(error, EngineError):
-        return error.message
-    return str(error) or type(error).__name__
+    """Return what an error says, with its kind and place if the plugin didn't expect it."""
+    if isinstance(error, NETWORK_ERRORS):
+        return str(error) or type(error).__name__
+    return told(error)

@@ -9,6 +9,8 @@ from typing import Any, TypeVar, cast
 import anyio
 from anyio.abc import TaskGroup
 
+from engine.offspring import children_of
+
 T = TypeVar("T")
 
 
@@ -39,7 +41,8 @@ class ResourcePool:
         resource = self._resources.get(key)
         if resource is None:
             resource = self._resources[key] = _Resource()
-            self._tasks.start_soon(self._hold, resource, make, name=f"resource[{key!r}]"[:80])
+            with children_of(None):  # not of the plugin that happens to ask first
+                self._tasks.start_soon(self._hold, resource, make, name=f"resource[{key!r}]"[:80])
         resource.users += 1
         try:
             await resource.ready.wait()

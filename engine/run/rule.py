@@ -12,14 +12,15 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
+from engine.blame import told
 from engine.clock import SET_BACK, Clock
 from engine.config.rule import RuleDef
 from engine.errors import EngineError
+from engine.guard import guarded
 from engine.run.alarm import Alarm
 from engine.run.checkpoints import Checkpoints, Snapshot
 from engine.run.dead_letters import DeadLetters
 from engine.run.flow import Flow, FlowClosed, Overflow
-from engine.run.guard import guarded
 from engine.run.metrics import OperatorMetrics, RuleMetrics
 from engine.run.receipt import Receipt
 from engine.run.restarts import Restarts
@@ -27,6 +28,7 @@ from engine.run.sink import Outgoing, SinkRunner
 from engine.run.source import Arrival, StreamReader
 from engine.run.status import RuleState, RuleStatus
 from engine.run.ticket import Ticket
+from engine.run.tokens import Start
 from engine.run.waiting import Flag, happens_within
 from engine.run.watchdog import Watchdog
 from engine.sql.pipeline import Pipeline
@@ -43,6 +45,8 @@ class RuleParts:
     pipeline: Pipeline
     inputs: list[RuleInput]
     sinks: list[SinkRunner]
+    start: Start
+    """From where results are counted."""
     letters: DeadLetters | None = None
     """Where what is given up goes; None: it is only counted."""
     checkpoints: Checkpoints | None = None
@@ -334,7 +338,7 @@ class Rule:
                 if checkpoints is not None:
                     due = checkpoints.next_due()
                     if due is not None and due <= self._clock.now():
-                        checkpoints.take(self._snapshot(parts), tasks)
+                        parts.start = checkpoints.take(self._snapshot(parts), tasks)
                 self._set_alarm(parts)
         except FlowClosed:
             if checkpoints is not None:
@@ -437,7 +441,8 @@ class Rule:
         for tap in self.taps:
             tap(result)
         for sink in parts.sinks:
-            await sink.flow.put(Outgoing(result.rows, result.payloads, ticket, result.sizes))
+            outgoing = Outgoing(result.rows, result.payloads, ticket, result.sizes, parts.start)
+            await sink.flow.put(outgoing)
 
     def _receipt_of(
         self, parts: RuleParts, arrival: Arrival | None, *, has_results: bool
@@ -581,4 +586,4 @@ def _text_of(error: BaseException) -> str:
         error = error.exceptions[0]
     if isinstance(error, EngineError):
         return str(error)
-    return f"{type(error).__name__}: {error}"
+    return told(error)

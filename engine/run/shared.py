@@ -98,6 +98,14 @@ class SharedSource:
     def recognise(self, identities: Sequence[int]) -> None:
         """What one of several rules has taken, others may not have."""
 
+    @property
+    def is_rewindable(self) -> bool:
+        return False
+
+    @property
+    def hears_offsets(self) -> bool:
+        return self.runner.hears_offsets
+
     async def close(self) -> None:
         """Others may still read; the last to leave closes the source."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
@@ -12,25 +12,24 @@ import anyio
 from engine.api import CURRENT_USE, Config, Context, Sink, Use
 from engine.backoff import Backoff
 from engine.clock import Clock
+from engine.guard import close_quietly, guarded
+from engine.offspring import begin_use, children_of
 from engine.run.alarm import Alarm
 from engine.run.caches import Cache
 from engine.run.dynamic import dynamic_properties
 from engine.run.flow import Flow, FlowClosed, Overflow
 from engine.run.forwarding import DESTINATION, Forwarder
 from engine.run.gathering import Gatherer
-from engine.run.guard import guarded
 from engine.run.messages import Claim, Composer, Messages
 from engine.run.messages import Outgoing as Outgoing
 from engine.run.metrics import OperatorMetrics
 from engine.run.outlet import Letters, Outlet, text_of
 from engine.run.properties import SinkOptions
+from engine.run.tokens import Tokens
 from engine.run.waiting import happens_within
 from engine.template import compile_template, is_template
 
 logger = logging.getLogger(__name__)
-
-_CLOSING = 5.0
-"""Seconds that a plugin has to close."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +56,11 @@ class SinkRunner:
         *,
         cache: Cache | None = None,
         letters: Letters | None = None,
+        takes_tokens: bool = False,
     ) -> None:
         """``cache`` keeps what can't be delivered now, ``letters`` take what never will be.
+
+        ``takes_tokens`` says that the sink wants to know batches again.
 
         Raises:
             ConfigError: the options can't work.
@@ -72,12 +74,13 @@ class SinkRunner:
         self._use = Use(config, ctx)
         self._clock = clock
         self._letters = letters
-        self._outlet = Outlet(name, sink, ctx, clock, letters)
+        self._outlet = Outlet(name, sink, ctx, clock, letters, takes_tokens=takes_tokens)
         self._outgoing: Outgoing | None = None
         """The results that messages are being made of."""
         dynamic = dynamic_properties(config, clock)
         if cache is not None and is_template(options.resend_destination):
             dynamic[DESTINATION] = compile_template(options.resend_destination, clock=clock)
+        self._tokens = Tokens(name, tuple(dynamic)) if takes_tokens else None
         self._composer = Composer(
             options, dynamic, clock, self._lose, takes_payloads=sink.takes_payloads
         )
@@ -125,8 +128,10 @@ class SinkRunner:
     async def run(self, opened: Callable[[], None]) -> None:
         """Open the sink, deliver all that comes until the queue is closed, close it."""
         CURRENT_USE.set(self._use)
+        begin_use(self._sink)
         try:
-            await guarded(self._open_and_deliver(opened), self.name)
+            with children_of(self._sink):
+                await guarded(self._open_and_deliver(opened), self.name)
         finally:
             with anyio.CancelScope(shield=True):
                 await close_quietly(self._sink, self.name)
@@ -229,7 +234,9 @@ class SinkRunner:
         self._outgoing = outgoing
         messages = self._composer.compose(outgoing)
         self._outgoing = None
-        return messages
+        if self._tokens is None or outgoing.start is None:
+            return messages
+        return replace(messages, token=self._tokens.next(messages.batch, outgoing.start))
 
     async def _persist(self, messages: Messages, claim: Claim) -> None:
         """Send messages, again and again until the sink has them or has refused them."""
@@ -276,14 +283,6 @@ class SinkRunner:
         if self._letters is not None:
             rows = outgoing.decoded()
             self._letters.unmade(self.name, text_of(error), [rows[place] for place in places])
-
-
-async def close_quietly(plugin: Any, name: str) -> None:
-    """Close a plugin; what goes wrong is logged, for nothing depends on it any more."""
-    try:
-        await guarded(plugin.close(), f"{name}: close()", seconds=_CLOSING)
-    except Exception as error:
-        logger.warning("%s: close failed: %s: %s", name, type(error).__name__, error)
 
 
 def _never(_: Outgoing | Due) -> None:

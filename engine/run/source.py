@@ -11,18 +11,19 @@ from typing import Any, Protocol
 
 import anyio
 
-from engine.api import CURRENT_USE, Config, Context, Source, Use
+from engine.api import CURRENT_USE, Config, Context, Offset, Source, Use
 from engine.backoff import Backoff
 from engine.batch import Batch
 from engine.catalog import Stream
 from engine.clock import Clock
 from engine.codec import Decoder, Failure, RowsDecoder, decoder
 from engine.errors import EndOfStream, NotConnected, PluginError
+from engine.guard import close_quietly, guarded
 from engine.layout import Frame, Layout
-from engine.run.guard import guarded
+from engine.offspring import begin_use, children_of
+from engine.run.acknowledging import Acknowledgements
 from engine.run.metrics import OperatorMetrics
 from engine.run.receipt import Receipt
-from engine.run.sink import close_quietly
 from engine.run.waiting import Happening
 
 logger = logging.getLogger(__name__)
@@ -112,6 +113,14 @@ class StreamReader(Protocol):
     def recognise(self, identities: Sequence[int]) -> None:
         """Pass over messages that have been taken before, if the source can tell."""
 
+    @property
+    def is_rewindable(self) -> bool:
+        """Whether `begin_at` makes it give again what it has given."""
+
+    @property
+    def hears_offsets(self) -> bool:
+        """Whether the source is told up to where all is done with, and forgets it then."""
+
     async def run(self, opened: Callable[[], None], closed: Happening) -> None:
         """Read for a rule until the source ends or the rule's queue is ``closed``."""
 
@@ -164,7 +173,11 @@ class SourceRunner:
         self._ask_position: Callable[[], Mapping[str, Any]] | None = getattr(
             source, "position", None
         )
+        self._acknowledgements: Acknowledgements | None = None
+        if callable(getattr(source, "ack", None)):
+            self._acknowledgements = Acknowledgements(source, self.name, self._use)  # type: ignore[arg-type]
         self._is_open = False
+        self._has_emitted = False
 
     def begin_at(self, position: Mapping[str, Any]) -> None:
         """Begin where a batch that this source gave before has ended, if it can."""
@@ -198,6 +211,16 @@ class SourceRunner:
             with self._used():
                 recognise(identities)
 
+    @property
+    def is_rewindable(self) -> bool:
+        """Whether it can begin where a batch has ended."""
+        return self._ask_position is not None
+
+    @property
+    def hears_offsets(self) -> bool:
+        """Whether it is told up to where all is done with."""
+        return self._acknowledgements is not None
+
     @contextmanager
     def _used(self) -> Iterator[None]:
         """Let an instance that all rules share see the configuration of this use."""
@@ -229,19 +252,21 @@ class SourceRunner:
 
     async def _read(self, opened: Callable[[], None]) -> None:
         announced = False
+
+        def announce() -> None:
+            nonlocal announced
+            if not announced:
+                announced = True
+                opened()
+
         backoff = Backoff()
         while True:
             try:
+                begin_use(self._source)
                 self._is_open = True
-                await guarded(
-                    self._source.open(), f"{self.name}: open()", seconds=self._source.open_timeout
-                )
-                if self._position is not None:
-                    await self._source.seek(self._position)  # type: ignore[attr-defined]
-                if not announced:
-                    opened()
-                announced = True
-                await guarded(self._source.run(self._emit), self.name)
+                with children_of(self._source):
+                    await self._open()
+                    await guarded(self._source.run(self._emit), self.name, started=announce)
                 break
             except EndOfStream:
                 break
@@ -251,20 +276,30 @@ class SourceRunner:
             await self.close()
             await self._clock.sleep_until(self._clock.now() + int(backoff.next() * 1000))
 
+    async def _open(self) -> None:
+        source = self._source
+        await guarded(source.open(), f"{self.name}: open()", seconds=source.open_timeout)
+        if self._position is not None:
+            seeking = source.seek(self._position)  # type: ignore[attr-defined]
+            await guarded(seeking, f"{self.name}: seek()", seconds=source.open_timeout)
+        if self._acknowledgements is not None:
+            self._acknowledgements.open()
+
     async def close(self) -> None:
         """Close the source, if it was opened; what goes wrong is logged."""
         if self._is_open:
             self._is_open = False
             CURRENT_USE.set(self._use)
             with anyio.CancelScope(shield=True):
+                if self._acknowledgements is not None:
+                    await self._acknowledgements.close()
                 await close_quietly(self._source, self.name)
 
     async def _emit(self, batch: Batch) -> None:
-        if not isinstance(batch, Batch):
-            raise PluginError(
-                f"{self.name} emits a {type(batch).__name__}, not a Batch",
-                hint="write await emit(Batch([row, …])) or await emit(Batch(payloads=[…]))",
-            )
+        subscribers = list(self._subscribers)
+        if not subscribers:  # all have left just now: what nobody takes isn't acknowledged
+            await anyio.sleep_forever()
+        self._check(batch)
         if self._is_lost:  # a batch is the proof that it is there again
             self._is_lost = False
             self._use.ctx.report_connection(True)
@@ -279,9 +314,8 @@ class SourceRunner:
         self._count(batch, frame, failures, now, perf_counter_ns() - started)
         position = None
         if self._ask_position is not None:
-            position = self._position = self._ask_position()
-        subscribers = list(self._subscribers)
-        receipt = Receipt(batch.acknowledge, len(subscribers))
+            position = self._position = self._checked_position(self._ask_position())
+        receipt = Receipt(self._acknowledge(batch, position), len(subscribers))
         for subscriber in subscribers:
             await subscriber.receive(
                 Arrival(
@@ -299,6 +333,61 @@ class SourceRunner:
         self._decoded = self.layout.form
         self._decoder = decoder_for(self.stream, self.layout)
         return self._decoder
+
+    def _check(self, batch: Batch) -> None:
+        """Check what the source emits: its rows, and once its payloads, which are many.
+
+        Raises:
+            PluginError: it has broken the contract.
+        """
+        if not isinstance(batch, Batch):
+            raise PluginError(
+                f"{self.name} emits a {type(batch).__name__}, not a Batch",
+                hint="write await emit(Batch([row, …])) or await emit(Batch(payloads=[…]))",
+            )
+        if batch.rows is not None:
+            for kind in set(map(type, batch.rows)):
+                if not issubclass(kind, dict):
+                    raise PluginError(
+                        f"{self.name} emits a row that is {kind.__name__}, not dict",
+                        hint="a row is a dict of column names and values",
+                    )
+        elif not self._has_emitted:
+            self._has_emitted = True
+            for kind in set(map(type, batch.payloads or ())):
+                if not issubclass(kind, (bytes, bytearray, memoryview)):
+                    raise PluginError(
+                        f"{self.name} emits a payload that is {kind.__name__}, not bytes",
+                        hint="encode text; give what is decoded already as rows: Batch([row, …])",
+                    )
+
+    def _checked_position(self, found: Any) -> dict[str, Offset]:
+        """Return a copy of what the source says, which may go on changing its own."""
+        if isinstance(found, Mapping) and all(
+            isinstance(name, str) and isinstance(offset, (int, str))
+            for name, offset in found.items()
+        ):
+            return dict(found)
+        raise PluginError(
+            f"{self.name}: position() gives {found!r}"[:200],
+            hint="return a dict with an offset, a number or a text, for the name of each partition",
+        )
+
+    def _acknowledge(
+        self, batch: Batch, position: Mapping[str, Any] | None
+    ) -> Callable[[], None] | None:
+        """Return what is to be called when everybody is done with a batch."""
+        if self._acknowledgements is None or position is None:
+            return batch.acknowledge
+        done, also = self._acknowledgements.expect(position), batch.acknowledge
+        if also is None:
+            return done
+
+        def both() -> None:
+            also()
+            done()
+
+        return both
 
     def _count(
         self, batch: Batch, frame: Frame, failures: list[Failure], now: int, latency: int

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Literal, TypeVar
 
-from engine.errors import ConfigError, RowError
+from engine.blame import place_of, told
+from engine.errors import ConfigError, EngineError, RowError
 from engine.functions.stateful import Accumulator, Tracker
 from engine.sql.kinds import Kind, kind_of
 
@@ -272,22 +273,28 @@ class FunctionSpec:
                     raise RowError(
                         f"{name}: {parameter.name} must be {parameter.kind}, not {kind_of(value)}"
                     )
-            return told(*arguments)
+            return call_told(*arguments)
 
-        told = self._told(call)
+        call_told = self._told(call)
         return checked
 
     def _told(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a function whose usual errors are errors of the row, with its name before them."""
+        """Return a function whose errors are errors of the row, with its name before them.
+
+        Those of somebody else's code have their kind and place, too.
+        """
         name = self.name
 
-        def told(*arguments: Any) -> Any:
+        def call_told(*arguments: Any) -> Any:
             try:
                 return call(*arguments)
-            except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-                raise RowError(f"{name}: {error}") from error
+            except EngineError:
+                raise
+            except Exception as error:
+                text = told(error) if place_of(error) else str(error) or type(error).__name__
+                raise RowError(f"{name}: {text}") from error
 
-        return told
+        return call_told
 
 
 def same_as(index: int) -> Callable[[Sequence[Kind]], Kind]:

@@ -17,6 +17,11 @@ DATA = "data"
 CHECKPOINTS = "checkpoints.db"
 
 
+def has_any(root: Path) -> bool:
+    """Return whether a root has a file of checkpoints at all."""
+    return (root / DATA / CHECKPOINTS).is_file()
+
+
 @contextmanager
 def opened(root: Path) -> Iterator[CheckpointStore]:
     """Yield the checkpoints of a root; a file that isn't there is not made.

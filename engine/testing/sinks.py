@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from engine.api import CURRENT_USE, Batch, Config, Row, Token
 from engine.config.rule import ActionDef
+from engine.plugin.contract import Capability
 from engine.registry import PluginKind
 from engine.run.dynamic import dynamic_properties
 from engine.run.messages import Composer, Outgoing
@@ -124,7 +124,10 @@ class _SinkCheck:
         CURRENT_USE.set(trial.use)
         await stand.within("open()", trial.instance.open())
         before = self._count()
-        await stand.within("collect()", trial.instance.collect(self._batch(trial, self._rows)))
+        batch = self._batch(trial, self._rows)
+        outcome: Any = await stand.within("collect()", trial.instance.collect(batch))
+        if outcome is not None:
+            stand.problems.note(f"collect() returns {outcome!r}: to return is to have delivered")
         self._compare(before, len(self._rows), "when collect() has returned")
         if not trial.instance.takes_payloads:  # what an empty window gives; else it is a text
             empty = trial.instance.collect(Batch([], sizes=[0]))
@@ -134,14 +137,15 @@ class _SinkCheck:
 
     async def _recognises(self, trial: Trial) -> None:
         """A sink that takes tokens drops what it has had."""
-        if "token" not in inspect.signature(trial.instance.collect).parameters:
+        if Capability.TOKEN not in self._stand.plugin.capabilities:
             return
         CURRENT_USE.set(trial.use)
-        batch, token = self._batch(trial, self._rows), Token("check", 1, 0)
+        batch, token = self._batch(trial, self._rows), Token("check", 1, 0, "0")
         await self._stand.within("open()", trial.instance.open())
         before = self._count()
         for _ in range(2):
-            await self._stand.within("collect()", trial.instance.collect(batch, token))
+            collecting = trial.instance.collect(batch, token=token)
+            await self._stand.within("collect()", collecting)
         self._compare(before, len(self._rows), "after the same batch came twice with one token")
         await self._stand.close(trial, "after collect()")
 

@@ -15,6 +15,7 @@ from engine.config.streams import streams_from
 from engine.registry import PluginKind
 from engine.run.properties import Properties
 from engine.state.scope import StateScope
+from engine.testing.offsets import check_offsets
 from engine.testing.stand import Problems, Stand, Trial
 
 _HELD = 0.05
@@ -180,6 +181,7 @@ class _SourceCheck:
         await asyncio.sleep(_HELD)
         if most > 1:
             self._stand.problems.note("it emits while an emit before hasn't returned: await each")
+        await check_offsets(self._stand, trial)
         gate.set()
         await asyncio.wait({task}, timeout=self._stand.seconds)
         task.cancel()

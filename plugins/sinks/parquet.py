@@ -80,7 +80,8 @@ class Parquet(Sink[ParquetConfig]):
     def _name(self, token: Token | None) -> str:
         """Return the name of the next file; the same batch, when it comes again, has the same."""
         if token is not None:
-            return f"{token.rule_id}-{token.checkpoint}-{token.number}.parquet"
+            place = f"{token.checkpoint:06}-{token.number:06}"
+            return f"{token.rule_id}-{place}-{token.check}.parquet"
         number = self.ctx.incr_counter("files")
         return f"{self.ctx.rule_id}-{self.ctx.started_at}-{number:06}.parquet"
 

@@ -12,7 +12,7 @@ import msgspec
 from engine.api import Batch, Config, ConfigError, Context, Emit, LookupSource, Row, Source
 from engine.lookup.keyed import KeyedRows
 from engine.lookup.match import equals_nothing
-from engine.memory import BUS, memory_bus
+from engine.memory import BUS, MemoryBus, memory_bus
 from engine.topics import check_filter
 
 _KINDS = frozenset({"insert", "update", "upsert", "delete", None, ""})
@@ -38,6 +38,7 @@ class Memory(Source[MemorySourceConfig], LookupSource[MemorySourceConfig]):
     """
 
     _table: _Table
+    _bus: MemoryBus
     _exits: AsyncExitStack | None = None
 
     def validate(self) -> None:
@@ -51,17 +52,19 @@ class Memory(Source[MemorySourceConfig], LookupSource[MemorySourceConfig]):
         return (self.config.datasource,)
 
     async def open(self) -> None:
+        self._exits = AsyncExitStack()
         if self.config.kind == "lookup":
-            self._exits = AsyncExitStack()
             self._table = await self._exits.enter_async_context(_shared(self.ctx, self.config))
+        else:
+            bus = self.ctx.shared(BUS, memory_bus)
+            self._bus = await self._exits.enter_async_context(bus)
 
     async def run(self, emit: Emit) -> None:
-        async with self.ctx.shared(BUS, memory_bus) as bus:
-            unsubscribe = bus.subscribe(self.config.datasource, emit)
-            try:
-                await anyio.sleep_forever()
-            finally:
-                unsubscribe()
+        unsubscribe = self._bus.subscribe(self.config.datasource, emit)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            unsubscribe()
 
     async def lookup(
         self, fields: Sequence[str], keys: Sequence[str], values: Sequence[Any]

@@ -69,6 +69,23 @@ class Ticks(Source[TicksConfig]):
         self._next = int(offsets[""])
 
 
+class Partitioned(Ticks):
+    """Keeps the contract, with partitions and acknowledgements, in plain methods."""
+
+    def partitions(self) -> list[str]:
+        return ["", "other"]
+
+    def head(self) -> Mapping[str, Offset]:
+        return {"": self._next, "other": "0"}
+
+    def ack(self, offsets: Mapping[str, Offset]) -> None:
+        assert offsets == {"": self._next}
+
+
+def test_a_source_with_partitions_passes() -> None:
+    check_source(Partitioned)
+
+
 def test_a_good_source_passes_though_its_interval_is_long() -> None:
     begun = time.monotonic()
     seen = check_source(Ticks, properties={"interval": "1m"}, rows=3, wrong=[{"interval": 0}])
@@ -195,9 +212,45 @@ class InPlace(Ticks):
         await super().run(emit)
 
 
+class WrongPartitions(Partitioned):
+    def partitions(self) -> Any:
+        return ["a", "a"]
+
+
+class WrongHead(Partitioned):
+    def head(self) -> Any:
+        return {"": None}
+
+
+class OtherHead(Partitioned):
+    def head(self) -> Any:
+        return {"elsewhere": 1}
+
+
+class WrongPosition(Partitioned):
+    def position(self) -> Any:
+        return [1]
+
+
+class FailingAck(Partitioned):
+    def ack(self, offsets: Any) -> None:
+        raise KeyError("unknown")
+
+
+class HangingAck(Ticks):
+    async def ack(self, offsets: Any) -> None:
+        await asyncio.sleep(3600)
+
+
 @pytest.mark.parametrize(
     ("source", "problem"),
     [
+        (WrongPartitions, "partitions() gives ['a', 'a'], no list of different texts"),
+        (WrongHead, "head() gives {'': None}, no dict with a number or text for each partition"),
+        (OtherHead, "head() names elsewhere, which partitions() doesn't have"),
+        (WrongPosition, "position() gives [1], no dict"),
+        (FailingAck, "ack() fails: KeyError: 'unknown'"),
+        (HangingAck, "ack() takes longer than 0.3 s"),
         (NeedsOpen, "close() without an open() before it fails: AttributeError"),
         (Unawaited, "emit(batch) is called, but not awaited"),
         (Impatient, "it emits while an emit before hasn't returned"),

@@ -51,7 +51,8 @@ async def test_without_attempts_a_failure_is_final(
     made = await started(engine, strategy())
     await clock.advance_to(START + 60 * MINUTE)
     assert runs.times == [0]
-    assert (made.status.state, made.status.message) == ("stopped by error", "RuntimeError: boom")
+    assert made.status.state == "stopped by error"
+    assert made.status.message.startswith("RuntimeError: boom at ")
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ async def test_delays_grow_by_the_multiplier_up_to_the_longest(
 ) -> None:
     made = await started(engine, strategy(**values))
     assert made.status.state == "backing off"
-    assert made.status.message == "RuntimeError: boom"
+    assert made.status.message.startswith("RuntimeError: boom at ")
     await clock.advance_to(START + 60 * MINUTE)
     assert runs.times == times
     assert made.status.state == "stopped by error"

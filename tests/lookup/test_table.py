@@ -200,11 +200,9 @@ async def test_a_defect_of_a_plugin_is_the_error_of_its_row_and_logged_once(
     source = Rows(DEVICES)
     source.failing = {1: ZeroDivisionError("oops"), 3: ZeroDivisionError("again")}
     found = told(await table_of(source).find([(1,), (2,), (3,)]))
-    assert found == [
-        "table t: ZeroDivisionError: oops",
-        DEVICES[1:],
-        "table t: ZeroDivisionError: again",
-    ]
+    assert found[0].startswith("table t: ZeroDivisionError: oops at ")
+    assert found[1] == DEVICES[1:]
+    assert found[2].startswith("table t: ZeroDivisionError: again at ")
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert caplog.records[0].exc_info is not None
 
@@ -218,7 +216,7 @@ async def test_answers_that_are_no_lists_are_errors() -> None:
         async def lookup_many(self, *args: Any) -> list[list[Row]]:
             return []
 
-    expected = "table t: the lookup gave NoneType, not a list of rows"
+    expected = "table t: the lookup gave None, not a list of rows"
     assert told(await table_of(Nothing()).find([(1,)])) == [expected]
     expected = "table t: lookup_many gave 0 answers for 1 keys"
     assert told(await table_of(TooFew()).find([(1,), (2,)])) == [expected] * 2

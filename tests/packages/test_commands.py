@@ -102,7 +102,9 @@ async def test_state_is_shown_and_cleared(tmp_path: Path) -> None:
     def state(*arguments: object) -> subprocess.CompletedProcess[str]:
         return headrace("state", *arguments, "--root", tmp_path, cwd=CHECKOUT)
 
-    assert "no rule has stored state" in state("show").stderr
+    assert "no rule has stored state" in state("show").stdout
+    assert json.loads(state("show", "--format", "json").stdout) == []
+    assert "no rule has stored state" in state("show", "words").stderr
     rule = {
         "id": "words",
         "sql": "SELECT accumulateWordCount(t) AS n FROM demo",

@@ -14,7 +14,7 @@ from engine.api import AggregateFunction
 from engine.errors import ConfigError, RowError
 from engine.functions.stateful import Accumulator
 from engine.registry import PluginKind
-from engine.run.functions import accumulator_of
+from engine.run.accumulators import accumulator_of
 from engine.sql.functions import FunctionSpec
 from tests.plugins.folder import PluginRoot
 
@@ -98,12 +98,14 @@ def test_an_aggregate_may_ask_for_the_row(root: PluginRoot) -> None:
     assert spec.signature == "spread(value any, [factor float])"
 
 
-def test_what_an_aggregate_raises_is_an_error_of_the_row(root: PluginRoot) -> None:
+def test_a_row_that_an_aggregate_cant_take_makes_an_error_of_the_result(root: PluginRoot) -> None:
     made = spec_of(root, SPREAD).accumulator
     assert made is not None
     group = made()
-    with pytest.raises(RowError, match="spread: TypeError: can't multiply"):
-        group.add("x", 1.5)
+    group.add(1, 1)
+    group.add("x", 1.5)
+    with pytest.raises(RowError, match=r"spread: TypeError: can't multiply .* at .*spread.py:\d+"):
+        group.result()
 
 
 @pytest.mark.parametrize(
@@ -189,3 +191,64 @@ def test_an_aggregate_that_can_gives_up_its_oldest_rows(
     for value in first:
         group.remove(value)
     assert group.result() == grouped(second).result()
+
+
+class Picky(AggregateFunction):
+    """The values in order; raises for negative ones before anything has changed."""
+
+    def __init__(self) -> None:
+        self.values: list[int] = []
+
+    def add(self, value: int) -> None:
+        if value < 0:
+            raise ValueError(f"{value} is negative")
+        self.values.append(value)
+
+    def remove(self, value: int) -> None:
+        assert self.values.pop(0) == value
+
+    def merge(self, newer: Picky) -> None:
+        self.values += newer.values
+
+    def result(self) -> list[int]:
+        return list(self.values)
+
+
+PICKY = accumulator_of(Picky, "picky")
+STEPS = st.lists(st.one_of(st.integers(-3, 9), st.just("remove"), st.just("save")), max_size=20)
+
+
+def picked(steps: list[Any]) -> tuple[Any, list[int]]:
+    """Return an object after some steps, and the rows that are left in it."""
+    group, rows = PICKY(), []
+    for step in steps:
+        if step == "save":
+            saved = msgspec.msgpack.decode(msgspec.msgpack.encode(group.snapshot()))
+            group = PICKY()
+            group.restore(saved)
+        elif step != "remove":
+            group.add(step)
+            rows.append(step)
+        elif rows:
+            group.remove(rows.pop(0))
+    return group, rows
+
+
+@given(STEPS, STEPS)
+def test_the_result_is_an_error_exactly_as_long_as_a_row_is_there_that_has_failed(
+    first: list[Any], second: list[Any]
+) -> None:
+    (older, before), (newer, after) = picked(first), picked(second)
+    merged = older.merge(newer)
+    for group, rows in ((older, before), (newer, after), (merged, before + after)):
+        wrong = [row for row in rows if row < 0]
+        if not wrong:
+            assert group.result() == rows
+            continue
+        with pytest.raises(RowError, match=f"picky: ValueError: {wrong[0]} is negative"):
+            group.result()
+    rows = before + after
+    while rows:
+        merged.remove(rows.pop(0))
+        if not any(row < 0 for row in rows):
+            assert merged.result() == rows

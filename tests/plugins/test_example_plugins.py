@@ -272,6 +272,18 @@ async def test_rows_that_dont_fit_are_rejected_and_the_others_written(engine: En
     assert balance.holds
 
 
+async def test_files_of_another_run_stay(tmp_path: Path) -> None:
+    for _ in range(2):
+        async with Engine(tmp_path) as engine:
+            engine.define_stream("demo", type="memory", datasource="demo")
+            rule = {"id": "r", "sql": "SELECT * FROM demo", "actions": [{"parquet": {"path": "o"}}]}
+            started = await engine.start(rule)
+            await eventually(lambda started=started: started.status.state == "running")
+            await engine.push("demo", [{"a": 1}])
+            await eventually(lambda started=started: started.metrics.delivered == 1)
+    assert written(tmp_path / "o") == [{"a": 1}, {"a": 1}]
+
+
 def test_they_describe_themselves() -> None:
     registry = Engine(Path("/nowhere")).plugins
     functions = registry.describe(PluginKind.FUNCTION, "geohash").functions

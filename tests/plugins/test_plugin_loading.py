@@ -144,6 +144,35 @@ BROKEN = {
         """,
         r"{path}:3: Odd.run doesn't take(.|\n)*write async def run\(self, emit\)",
     ),
+    "collect with another second argument": (
+        "sinks",
+        """\
+        from engine.api import Config, Sink
+        class Odd(Sink[Config]):
+            async def collect(self, batch, name): ...
+        """,
+        r"{path}:3: Odd.collect doesn't take(.|\n)*collect\(self, batch, token=None\)",
+    ),
+    "a position without seek": (
+        "sources",
+        """\
+        from engine.api import Config, Source
+        class Odd(Source[Config]):
+            async def run(self, emit): ...
+            def position(self): ...
+        """,
+        r"{path}:4: Odd.position is of no use without seek(.|\n)*async def seek\(self, offsets\)",
+    ),
+    "an ack without offsets": (
+        "sources",
+        """\
+        from engine.api import Config, Source
+        class Odd(Source[Config]):
+            async def run(self, emit): ...
+            async def ack(self, offsets): ...
+        """,
+        r"{path}:4: Odd.ack is of no use without position and seek(.|\n)*def position\(self\)",
+    ),
     "a method that is none": (
         "sources",
         """\
@@ -162,6 +191,50 @@ BROKEN = {
             async def run(self, emit): ...
         """,
         r"{path}:2: the configuration of Odd is dict(.|\n)*class OddConfig\(Config\)",
+    ),
+    "a property without a type": (
+        "sources",
+        """\
+        from engine.api import Config, Source
+        class OddConfig(Config):
+            limit = 5
+        class Odd(Source[OddConfig]):
+            async def run(self, emit): ...
+        """,
+        r"{path}:2: OddConfig.limit has no type(.|\n)*write limit: int = 5",
+    ),
+    "a default of another type": (
+        "sinks",
+        """\
+        from engine.api import Config, Sink
+        class OddConfig(Config):
+            limit: int = "five"
+        class Odd(Sink[OddConfig]):
+            async def collect(self, batch): ...
+        """,
+        r"{path}:2: the default 'five' of OddConfig.limit doesn't fit: Expected `int`, got `str`",
+    ),
+    "a default that isn't there": (
+        "sinks",
+        """\
+        from engine.api import Config, Sink
+        class OddConfig(Config):
+            limit: int = None
+        class Odd(Sink[OddConfig]):
+            async def collect(self, batch): ...
+        """,
+        r"{path}:2: the default None of OddConfig.limit (.|\n)*write limit: int | None = None",
+    ),
+    "a duration as text": (
+        "sinks",
+        """\
+        from engine.api import Config, Duration, Sink
+        class OddConfig(Config):
+            every: Duration = "1s"
+        class Odd(Sink[OddConfig]):
+            async def collect(self, batch): ...
+        """,
+        r"{path}:2: the default '1s' of OddConfig.every(.|\n)*Duration\(1\) is a second",
     ),
     "a constructor with arguments": (
         "functions",
@@ -531,3 +604,44 @@ def test_a_broken_distribution_is_named(
     assert f"geo-d ({module}:Anything)" in root.error("functions", "geo")
     assert message in root.registry.describe(PluginKind.FUNCTION, "geo").error
     assert root.answer("fine") == "fine.py"
+
+
+def test_declarations_that_are_fine_are_let_pass(root: PluginRoot) -> None:
+    root.write(
+        "sinks",
+        "fine.py",
+        """\
+        import enum
+        from pathlib import Path
+        from typing import Annotated, ClassVar, Literal
+        import msgspec
+        from engine.api import Config, Duration, Sink, Size, Template
+
+        class Mode(enum.Enum):
+            FAST = "fast"
+
+        class Inner(msgspec.Struct, frozen=True):
+            x: int = 1
+
+        class FineConfig(Config):
+            plain: int = 5
+            number: float = 1
+            maybe: int | None = None
+            every: Duration = Duration(1)
+            size: Size = Size(5)
+            topic: Template = Template("x")
+            mode: Mode = Mode.FAST
+            word: Literal["a", "b"] = "a"
+            inner: Inner = Inner()
+            several: list[int] = []
+            pair: tuple[int, int] = (1, 2)
+            bound: Annotated[int, msgspec.Meta(ge=1)] = 1
+            own: Path = Path("here")
+            limit: ClassVar[int] = 5
+            _internal = 7
+
+        class Fine(Sink[FineConfig]):
+            async def collect(self, batch): ...
+        """,
+    )
+    assert root.registry.get(PluginKind.SINK, "fine").instance()

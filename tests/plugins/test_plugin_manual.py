@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from engine import Engine
 from engine.registry import PluginKind
+from engine.testing import check_sink, check_source
 from tests.conftest import Rows, eventually
 from tests.plugins.folder import PluginRoot
 
@@ -60,6 +64,53 @@ async def test_the_source_in_a_thread(engine: Engine, collected: Rows) -> None:
     await eventually(lambda: collected == [{"line": "one"}, {"line": "two"}])
     await engine.stop("r")
     assert started.status.state == "stopped"
+
+
+async def test_the_source_with_offsets(engine: Engine, collected: Rows) -> None:
+    PluginRoot(engine.root).write("sources", "journal.py", block("class Journal("))
+    journal = engine.root / "log.jsonl"
+    journal.write_text('{"n": 1}\n{"n": 2}\n')
+    engine.define_stream("lines", type="journal", path="log.jsonl")
+    rule = {"id": "r", "sql": "SELECT n FROM lines", "actions": [{"collect": {}}]}
+    for number in (3, 4):
+        started = await engine.start({**rule, "options": {"qos": 1}})
+        await eventually(lambda number=number: {"n": number - 1} in collected)
+        await engine.stop("r")
+        assert started.status.state == "stopped"
+        assert journal.with_suffix(".done").read_text() == str(journal.stat().st_size)
+        with journal.open("a") as file:
+            file.write(f'{{"n": {number}}}\n')
+    assert collected == [{"n": 1}, {"n": 2}, {"n": 3}]
+
+
+def test_the_source_with_offsets_keeps_the_contract(root: PluginRoot) -> None:
+    root.write("sources", "journal.py", block("class Journal("))
+    journal = root.path / "log.jsonl"
+    journal.write_text('{"n": 1}\n{"n": 2}\n{"n": 3}\n')
+    seen = check_source("journal", root.path, {"path": str(journal)}, rows=3, wrong=[{}])
+    assert len(seen.payloads) == 3
+
+
+def test_the_sink_that_knows_what_it_has_had(root: PluginRoot) -> None:
+    root.write("sinks", "once.py", block("class Once("))
+    database = root.path / "rows.db"
+
+    def received() -> list[Any]:
+        with closing(sqlite3.connect(database)) as db:
+            try:
+                return db.execute("SELECT row FROM results").fetchall()
+            except sqlite3.OperationalError:
+                return []
+
+    check_sink("once", root.path, {"path": str(database)}, received=received, wrong=[{}])
+
+
+def test_every_snippet_is_run() -> None:
+    run = ("Counter(", "Record(", "Zones(", "Change(", "functions = {", "Spread(", "Tail(")
+    run += ("Journal(", "Once(", "CompassPoint(", "# /// script")
+    tests = ("def test_counter(", "def test_record(", "def test_change(")
+    known = [block(one if one[0] in "f#d" else f"class {one}") for one in (*run, *tests)]
+    assert sorted(known) == sorted(BLOCKS)
 
 
 def test_the_inline_metadata(root: PluginRoot) -> None:

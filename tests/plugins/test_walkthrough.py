@@ -30,6 +30,8 @@ def author(tmp_path_factory: pytest.TempPathFactory) -> Path:
         symbol = name[:1].upper() + name[1:]
         (folder / f"{name}.py").write_text(block(f"class {symbol}("))
         (root / "tests" / f"test_{name}.py").write_text(block(f"def test_{name}("))
+    (rule,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    (root / "rule.yaml").write_text(rule)
     return root
 
 
@@ -61,7 +63,7 @@ def test_the_commands_of_the_manual_give_what_it_says(author: Path) -> None:
         pattern = re.escape(shown).replace("…", ".*")
         # how wide a column is depends on what else is there
         pattern = re.sub(r"(\\ )+", r"\\s+", pattern)
-        assert re.fullmatch(pattern, done.stdout.rstrip(), re.DOTALL), done.stdout
+        assert re.fullmatch(pattern, (done.stdout + done.stderr).rstrip(), re.DOTALL), done
 
 
 def test_the_whole_batch_form_of_the_manual(tmp_path: Path) -> None:
