@@ -45,6 +45,8 @@ from engine.run.schedule import local_zone
 from engine.run.shared import Report, SharedSource
 from engine.run.source import SourceRunner, StreamReader
 from engine.run.trial import Trial
+from engine.schemas.files import SchemaFiles
+from engine.schemas.registry import SchemaRegistry
 from engine.sql.ast import CreateStream, Select
 from engine.state.errors import StoreFailed
 from engine.state.lock import FolderLock
@@ -89,6 +91,7 @@ class Engine:
         self.catalog = Catalog()
         self.plugins = PluginRegistry(self.root)
         self.functions = EngineFunctions(self.plugins)
+        self.schemas = SchemaRegistry(SchemaFiles(self.root))
         self.rules = RuleBook(self._home)
         self._properties = Properties(self.root)
         self._shared: dict[str, SharedSource] = {}
@@ -141,6 +144,7 @@ class Engine:
                 catalog=self.catalog,
                 plugins=self.plugins,
                 functions=self.functions,
+                schemas=self.schemas,
                 properties=self._properties,
                 resources=resources,
                 shared=self,
@@ -443,6 +447,7 @@ class Engine:
             catalog=self.catalog if catalog is None else catalog,
             plugins=self.plugins,
             functions=self.functions,
+            schemas=self.schemas,
             properties=self._properties if properties is None else properties,
             resources=self._resources,
         )

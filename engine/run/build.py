@@ -34,6 +34,7 @@ from engine.run.shared import Report
 from engine.run.sink import SinkRunner
 from engine.run.source import SourceRunner, StreamReader
 from engine.run.tables import LookupTables
+from engine.schemas.registry import SchemaRegistry
 from engine.sql.assemble import PipelineOptions, assemble
 from engine.sql.code import CallSite
 from engine.sql.compile import QueryOptions, has_state
@@ -68,6 +69,7 @@ class Builder:
         catalog: Catalog,
         plugins: PluginRegistry,
         functions: EngineFunctions,
+        schemas: SchemaRegistry,
         properties: Properties,
         resources: ResourcePool,
         shared: SharedStreams,
@@ -81,6 +83,7 @@ class Builder:
         self._catalog = catalog
         self._plugins = plugins
         self._functions = functions
+        self._schemas = schemas
         self._properties = properties
         self._resources = resources
         self._shared = shared
@@ -313,9 +316,10 @@ class Builder:
         instance = plugin.instance()
         ctx = self._context(owner, f"source[{stream.name}]", 0, report, plugin)
         with _blaming(f"source {plugin.name} of {stream.kind} {stream.name}", stream.at):
-            decoder(stream.options.format, Layout(), stream.schema)
+            message = self._schemas.message(stream.options.format, stream.options.schema_id)
+            decoder(stream.options.format, Layout(), stream.schema, message=message)
             _bind_use(plugin, instance, config, ctx)
-        return SourceRunner(stream, instance, config, ctx, self._clock)
+        return SourceRunner(stream, instance, config, ctx, self._clock, message)
 
     def _letters(self, rule: Rule, *, writers: int) -> DeadLetters | None:
         """Return where a rule's dead letters go; ``writers`` is how many write them."""
@@ -345,7 +349,15 @@ class Builder:
                     is_durable=rule.definition.options.qos > 0,
                 )
             return SinkRunner(
-                op_id, instance, config, options, ctx, self._clock, cache=cache, letters=letters
+                op_id,
+                instance,
+                config,
+                options,
+                ctx,
+                self._clock,
+                cache=cache,
+                letters=letters,
+                message=self._schemas.message(options.format, options.schema_id),
             )
 
     def _extra_sink(self, rule: Rule, sink: Sink[Any], index: int) -> SinkRunner:

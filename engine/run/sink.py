@@ -12,6 +12,7 @@ import anyio
 from engine.api import CURRENT_USE, Config, Context, Sink, Use
 from engine.backoff import Backoff
 from engine.clock import Clock
+from engine.codec import Message
 from engine.run.alarm import Alarm
 from engine.run.caches import Cache
 from engine.run.dynamic import dynamic_properties
@@ -57,8 +58,10 @@ class SinkRunner:
         *,
         cache: Cache | None = None,
         letters: Letters | None = None,
+        message: Message | None = None,
     ) -> None:
         """``cache`` keeps what can't be delivered now, ``letters`` take what never will be.
+        ``message`` is what its schema says, for a format that has schemas.
 
         Raises:
             ConfigError: the options can't work.
@@ -79,7 +82,12 @@ class SinkRunner:
         if cache is not None and is_template(options.resend_destination):
             dynamic[DESTINATION] = compile_template(options.resend_destination, clock=clock)
         self._composer = Composer(
-            options, dynamic, clock, self._lose, takes_payloads=sink.takes_payloads
+            options,
+            dynamic,
+            clock,
+            self._lose,
+            takes_payloads=sink.takes_payloads,
+            message=message,
         )
         self._forwarder: Forwarder | None = None
         if cache is not None:

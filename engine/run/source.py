@@ -16,7 +16,7 @@ from engine.backoff import Backoff
 from engine.batch import Batch
 from engine.catalog import Stream
 from engine.clock import Clock
-from engine.codec import Decoder, Failure, RowsDecoder, decoder
+from engine.codec import Decoder, Failure, Message, RowsDecoder, decoder
 from engine.errors import EndOfStream, NotConnected, PluginError
 from engine.layout import Frame, Layout
 from engine.run.guard import guarded
@@ -130,7 +130,9 @@ class SourceRunner:
         config: Config,
         ctx: Context,
         clock: Clock,
+        message: Message | None = None,
     ) -> None:
+        """``message`` is what its schema says, for a format that has schemas."""
         self.name = f"source[{stream.name}]"
         self.stream = stream
         self.layout = Layout()
@@ -138,6 +140,7 @@ class SourceRunner:
         self.decoding = OperatorMetrics()
         self.config = config
         self._source = source
+        self._message = message
         self._use = Use(config, ctx)
         self._clock = clock
         self._subscribers: list[Subscriber] = []
@@ -197,7 +200,11 @@ class SourceRunner:
         """Let a rule read, after it has put its needs into the layout."""
         options = self.stream.options
         self._decoder = decoder(
-            options.format, self.layout, self.stream.schema, delimiter=options.delimiter or ","
+            options.format,
+            self.layout,
+            self.stream.schema,
+            delimiter=options.delimiter or ",",
+            message=self._message,
         )
         self._subscribers.append(subscriber)
 

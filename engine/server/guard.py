@@ -18,7 +18,7 @@ from engine.server.settings import ServerSettings
 _OPEN = frozenset({"/", "/ping", "/healthz", "/ready"})
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _ADMINISTRATION = ("/stop", "/configs", "/data/", "/v2/data/", "/async/", "/ruleset/import")
-_CODE = ("/plugins", "/udf", "/services")
+_CODE = ("/plugins", "/udf", "/services", "/schemas/custom")
 """What these take is run by the server."""
 _NOBODY = Caller("anybody", Role.ADMIN, is_known=False)
 _FAILURES_PER_SECOND = 0.2
@@ -114,7 +114,7 @@ class Guard:
             )
         if not caller.is_known and call.method not in _READING and call.path.startswith(_CODE):
             raise Problem(
-                "plugins can only be changed by somebody who is known",
+                "what the server runs can only be changed by somebody who is known",
                 status=HTTPStatus.FORBIDDEN,
                 hint="set 'authentication: true' in etc/server.yaml and send a token",
             )

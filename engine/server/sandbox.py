@@ -21,6 +21,7 @@ def sandbox(engine: Engine) -> Engine:
     """
     made = Engine(engine.root, clock=engine.clock, drain=1, zone=engine.zone)
     made.plugins, made.functions = engine.plugins, engine.functions
+    made.schemas = engine.schemas
     made.catalog.become(engine.catalog)
     made.properties.become(engine.properties)
     return made

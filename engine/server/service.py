@@ -18,6 +18,7 @@ from engine.server.definitions import Definitions
 from engine.server.fetch import Fetcher
 from engine.server.live import Live
 from engine.server.rules import Rules
+from engine.server.schemas import Schemas
 from engine.server.settings import ServerSettings
 from engine.server.streams import Streams
 from engine.server.transfer import Transfer
@@ -45,10 +46,13 @@ class Service:
         self.rules = Rules(engine, definitions, turns, tasks)
         self.configs = Configs(engine, definitions, turns)
         self.uploads = uploads
-        self.transfer = Transfer(definitions, self.streams, self.rules, self.configs, uploads)
         self.trials = Trials(engine, tasks)
         self.live = Live(engine)
         self.fetcher = Fetcher(uploads.folder, settings.private_hosts, settings.max_upload)
+        self.schemas = Schemas(engine.schemas, turns, self.fetcher)
+        self.transfer = Transfer(
+            definitions, self.streams, self.rules, self.configs, uploads, self.schemas
+        )
 
     async def recover(self) -> None:
         """Bring back everything that was defined before."""

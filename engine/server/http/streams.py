@@ -84,13 +84,13 @@ async def get_table(service: Serving, request: AnyRequest, name: FromPath[str]) 
 @get("/streams/{name:str}/schema")
 async def get_stream_schema(service: Serving, name: FromPath[str]) -> Response[bytes]:
     """Return the columns of a stream."""
-    return json(schema_of(service.streams.get("stream", name)))
+    return json(schema_of(service.streams.get("stream", name), service.engine.schemas))
 
 
 @get("/tables/{name:str}/schema")
 async def get_table_schema(service: Serving, name: FromPath[str]) -> Response[bytes]:
     """Return the columns of a table."""
-    return json(schema_of(service.streams.get("table", name)))
+    return json(schema_of(service.streams.get("table", name), service.engine.schemas))
 
 
 @put("/streams/{name:str}", operation_class=_Statement)
