@@ -94,7 +94,7 @@ __all__ = (
     "state_codec",
 )
 
-API_VERSION = "1.1.0"
+API_VERSION = "1.2.0"
 """Semantic version of this module's contract."""
 
 T = TypeVar("T")
@@ -335,6 +335,9 @@ class Function(ABC):
 
     stateless: ClassVar[bool] = False
     """True promises that a call depends on nothing but its arguments."""
+    blocking: ClassVar[bool] = False
+    """True: ``exec`` waits for something. Queries that call it run in a thread, a batch at a time;
+    of ``ctx`` it may use state, clock and logger there."""
 
     def validate(self, args: Sequence[object]) -> None:  # noqa: B027  # optional
         """Raise ``ConfigError`` if the arguments can't be right; called when a rule is planned.

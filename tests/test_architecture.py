@@ -40,6 +40,7 @@ LAYERS = [
         "engine.registry",
         "engine.schemas",
         "engine.scripts",
+        "engine.services",
     ),
     ("engine.lookup",),
     ("engine.run",),

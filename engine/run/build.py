@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,13 +36,15 @@ from engine.run.shared import Report
 from engine.run.sink import SinkRunner
 from engine.run.source import SourceRunner, StreamReader
 from engine.run.tables import LookupTables
+from engine.run.threaded import ThreadedPipeline, interruptible
 from engine.schemas.registry import SchemaRegistry
 from engine.sql.assemble import PipelineOptions, assemble
 from engine.sql.code import CallSite
-from engine.sql.compile import QueryOptions, has_state
+from engine.sql.compile import QueryOptions, calls_of, has_state
 from engine.sql.emissions import WindowOptions
 from engine.sql.event_time import EventTimeOptions
 from engine.sql.fingerprint import fingerprint
+from engine.sql.functions import FunctionSpec
 from engine.sql.pipeline import Pipeline
 from engine.sql.plan import Plan, Scan, Window
 from engine.state.scope import RuleState
@@ -286,7 +290,19 @@ class Builder:
             lookups=self.tables.of(plan, self._catalog.__getitem__),
             forwards_payloads=forwards,
         )
-        return assemble(plan, layouts, self._functions, made, lambda site: self._bind(rule, site))
+        if not any(spec is not None and spec.is_blocking for spec in self._called(plan)):
+            return assemble(plan, layouts, self._functions, made, partial(self._bind, rule))
+        if made.lookups:
+            raise ConfigError(
+                f"rule {definition.id}: a query with lookup tables can't call functions that wait",
+                hint="let a rule look up, and another one call, with a memory topic in between",
+            )
+        stopped = threading.Event()
+        bind = partial(self._bind, rule, stopped=stopped)
+        return ThreadedPipeline(assemble(plan, layouts, self._functions, made, bind), stopped)
+
+    def _called(self, plan: Plan) -> Iterator[FunctionSpec | None]:
+        return (self._functions.get(call.name) for call in calls_of(plan))
 
     def _reader(self, rule: Rule, stream: Stream) -> StreamReader:
         if not stream.options.shared:
@@ -366,15 +382,20 @@ class Builder:
         sink.config, sink.ctx = Config(), ctx
         return SinkRunner(op_id, sink, sink.config, SinkOptions(), ctx, self._clock)
 
-    def _bind(self, rule: Rule, site: CallSite) -> tuple[Callable[..., Any], Any]:
+    def _bind(
+        self, rule: Rule, site: CallSite, stopped: threading.Event | None = None
+    ) -> tuple[Callable[..., Any], Any]:
         spec = site.spec
         op_id = f"function[{spec.name}]"
         plugin = self._functions.plugin(spec.name)
         ctx = self._context(rule.id, op_id, site.number, rule.status.connection, plugin)
-        if spec.make is None:
-            return spec.call, ctx
-        instance: Function = spec.make()
-        return instance.exec, ctx
+        call = spec.call
+        if spec.make is not None:
+            instance: Function = spec.make()
+            call = instance.exec
+        if stopped is not None and spec.is_blocking and not spec.has_batch_form:
+            call = interruptible(call, stopped)
+        return call, ctx
 
     def _context(
         self,

@@ -37,7 +37,7 @@ class FunctionProvider(Protocol):
 class EngineFunctions(FunctionRegistry):
     """Looks a name up among the built-in functions, then the registered ones, then the plugins.
 
-    Those of added providers come last, in the order in which they were added.
+    Those of added providers come last.
 
     A plugin whose file changes gives a new description, for rules that are planned afterwards.
     """
@@ -84,9 +84,9 @@ class EngineFunctions(FunctionRegistry):
         provided = (name for provider in self._providers for name in provider.names())
         return sorted({*super().names(), *self._plugins.names(PluginKind.FUNCTION), *provided})
 
-    def provide(self, provider: FunctionProvider) -> None:
-        """Take further functions from somewhere."""
-        self._providers.append(provider)
+    def provide(self, provider: FunctionProvider, *, first: bool = False) -> None:
+        """Take further functions from somewhere, before or after those of other providers."""
+        self._providers.insert(0 if first else len(self._providers), provider)
 
     def __iter__(self) -> Iterator[FunctionSpec]:
         """Yield all functions that can be used; what is wrong with others is logged."""
@@ -156,6 +156,7 @@ def spec_of_plugin(plugin: Plugin) -> FunctionSpec:
         doc=inspect.getdoc(example) or "",
         wants_context=True,
         stateless=example.stateless,
+        is_blocking=example.blocking,
         has_batch_form=example.stateless and Capability.BATCH in plugin.capabilities,
         make=plugin.instance,
         validate=_explained(example.validate, plugin),

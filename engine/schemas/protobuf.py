@@ -100,6 +100,14 @@ class ProtobufSchema:
         except (TypeError, KeyError) as error:
             raise ConfigError(f"{path}: {error}") from None
 
+    def methods(self) -> dict[str, tuple[str, ...]]:
+        """Return the names of all rpcs, each with the fields of its argument as JSON has them."""
+        return {
+            method.name: tuple(field.json_name for field in method.input_type.fields)
+            for service in self._file.services_by_name.values()
+            for method in service.methods
+        }
+
     def message(self, name: str) -> ProtobufMessage:
         """Return a message type by its name, with or without the package.
 

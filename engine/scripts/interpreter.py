@@ -115,7 +115,7 @@ class Interpreter:
 def _reason(error: Exception) -> str:
     """Return what an exception of the interpreter says, in words for those who wrote the script."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not lines or lines[0] == "null":  # there is no memory left for more
+    if not lines or lines[0] in ("null", "InternalError: out of memory"):
         return f"it needs more memory than {MEMORY_LIMIT >> 20} MiB"
     if lines[0].endswith("InternalError: interrupted"):
         return f"it takes longer than {TIME_LIMIT * 1000:.0f} ms"

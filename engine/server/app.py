@@ -22,6 +22,7 @@ from engine.server.guard import Guard
 from engine.server.http import (
     batch,
     configs,
+    functions,
     live,
     plugins,
     plugins_changing,
@@ -43,6 +44,7 @@ _ROUTES: list[Any] = [
     *rules.ROUTES,
     *configs.ROUTES,
     *schemas.ROUTES,
+    *functions.ROUTES,
     *plugins.ROUTES,
     *plugins_changing.ROUTES,
     *transfer.ROUTES,

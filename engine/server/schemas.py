@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +13,24 @@ import msgspec
 
 from engine.config.version import check_version
 from engine.errors import ConfigError
-from engine.packages.archive import Limits, unpack
 from engine.schemas.files import SUFFIXES, SchemaFile
 from engine.schemas.registry import SchemaRegistry
 from engine.server.definitions import Condition, anything
 from engine.server.fetch import Fetcher
 from engine.server.names import checked_name
-from engine.server.problems import IO, Problem, missing
+from engine.server.problems import Problem, missing
+from engine.server.staging import (
+    is_zip,
+    placeless,
+    staging,
+    text_of,
+    texts_in,
+    unzipped,
+    write_texts,
+)
 from engine.server.turns import Turns
 
 _VERSION = re.compile(r"[A-Za-z0-9_.+-]{0,100}")
-_LIMITS = Limits(files=500, total=32 << 20)
-_ZIP = b"PK\x03\x04"
 
 
 class SchemaDef(msgspec.Struct, frozen=True, rename="camel"):
@@ -69,7 +72,7 @@ class Schemas:
             Problem: there is none.
         """
         file = self._found(type_, name)
-        content = await anyio.to_thread.run_sync(_text, file.path)
+        content = await anyio.to_thread.run_sync(text_of, file.path)
         return {
             "type": type_,
             "name": name,
@@ -99,7 +102,7 @@ class Schemas:
         """
         async with self._turns.of(f"schema {type_} {given.name}"):
             known = self._files.all(_checked_type(type_)).get(given.name)
-            condition(None if known is None else _text(known.path))
+            condition(None if known is None else text_of(known.path))
             if known is not None:
                 what = f"{type_} schema {given.name}"
                 check_version(known.version, given.version, what)
@@ -141,8 +144,8 @@ class Schemas:
                         "type": type_,
                         "name": name,
                         "version": file.version,
-                        "content": _text(file.path),
-                        "files": _imported(file),
+                        "content": text_of(file.path),
+                        "files": texts_in(file.imports, SUFFIXES[type_]),
                     }
                     found[f"{type_}_{name}"] = msgspec.json.encode(entry).decode()
         return found
@@ -161,11 +164,15 @@ class Schemas:
         async with self._turns.of(f"schema {type_} {given.name}"):
             await self._put(_checked_type(type_), given)
 
-    async def clear(self) -> None:
-        """Delete all schemas that clients have put here."""
+    def is_code(self, key: str, entry: dict[str, Any]) -> bool:
+        """Tell whether the server would run what an export holds."""
+        return str(entry.get("type") or key.partition("_")[0]) == "custom"
+
+    async def clear(self, *, code: bool) -> None:
+        """Delete the schemas that clients have put here, with ``code`` also those of Python."""
         for type_ in SUFFIXES:
             for name, file in self._files.all(type_).items():
-                if file.is_own:
+                if file.is_own and (code or type_ != "custom"):
                     await self.drop(type_, name)
 
     # -- inside --------------------------------------------------------------------------------
@@ -206,25 +213,20 @@ class Schemas:
         """Write a schema beside all others, compile it there, and only then put it in place."""
         suffix = SUFFIXES[type_]
         folder = self._files.own_folder(type_)
-        try:
-            with _staging(folder) as staged:
-                path = staged / (f"{name}@{version}{suffix}" if version else f"{name}{suffix}")
-                if data.startswith(_ZIP):
-                    _unzip(data, staged, name, path, suffix)
-                else:
-                    path.write_bytes(data)
-                    for relative, text in files.items():
-                        _write_import(staged / name, relative, text, suffix)
-                file = SchemaFile(type_, name, version, path, is_own=True)
-                try:
-                    self._registry.compile(file)
-                except ConfigError as error:
-                    raise Problem(_placeless(str(error), staged)) from None
-                self._move(file, folder)
-        except OSError as error:
-            raise Problem(
-                f"can't store schema {name}: {error.strerror}", status=507, code=IO
-            ) from None
+        with staging(folder, f"schema {name}") as staged:
+            path = staged / (f"{name}@{version}{suffix}" if version else f"{name}{suffix}")
+            if is_zip(data):
+                _unzip(data, staged, name, path, suffix)
+            else:
+                path.write_bytes(data)
+                write_texts(staged / name, files, suffix)
+            file = SchemaFile(type_, name, version, path, is_own=True)
+            try:
+                self._registry.compile(file)
+            except ConfigError as error:
+                raise Problem(placeless(str(error), staged)) from None
+            self._move(file, folder)
+        self._registry.schema(self._files.get(type_, name))  # rules needn't wait for it
 
     def _move(self, file: SchemaFile, folder: Path) -> None:
         target = folder / file.name
@@ -244,23 +246,13 @@ class Schemas:
             shutil.rmtree(self._files.own_folder(type_) / name, ignore_errors=True)
 
 
-@contextmanager
-def _staging(folder: Path) -> Iterator[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".staging-") as made:
-        yield Path(made)
-
-
 def _unzip(data: bytes, staged: Path, name: str, path: Path, suffix: str) -> None:
     """Unpack a schema and the folder with what it imports.
 
     Raises:
         EngineError: the zip is damaged, or holds anything else.
     """
-    archive = staged / ".zip"
-    archive.write_bytes(data)
-    found = unpack(archive, staged, _LIMITS)
-    archive.unlink()
+    found = unzipped(data, staged)
     allowed = [one for one in found if one.suffix == suffix and one.parts[0] == name]
     main = f"{name}{suffix}"
     if strangers := [str(one) for one in found if one not in allowed and str(one) != main]:
@@ -271,30 +263,6 @@ def _unzip(data: bytes, staged: Path, name: str, path: Path, suffix: str) -> Non
     if not (staged / main).is_file():
         raise Problem(f"the zip has no {main}")
     os.replace(staged / main, path)
-
-
-def _write_import(folder: Path, relative: str, text: str, suffix: str) -> None:
-    path = (folder / relative).resolve()
-    if path.suffix != suffix or not path.is_relative_to(folder.resolve()):
-        raise Problem(f"{relative[:60]!r} can't be a file that a schema imports")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-
-
-def _imported(file: SchemaFile) -> dict[str, str]:
-    folder = file.imports
-    return {
-        str(path.relative_to(folder)): _text(path)
-        for path in sorted(folder.rglob(f"*{SUFFIXES[file.type]}"))
-    }
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace")
-
-
-def _placeless(text: str, staged: Path) -> str:
-    return text.replace(f"{staged}{os.sep}", "")
 
 
 def _checked_type(type_: str) -> str:

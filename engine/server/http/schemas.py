@@ -22,9 +22,8 @@ from engine.server.http.replies import (
 from engine.server.problems import ENCODING, Problem
 from engine.server.schemas import SchemaDef
 
-_PARTS = {"content": STRING, "file": STRING, "version": STRING}
-_Schema = documented(an_object(["name"], name=STRING, **_PARTS))
-_Changed = documented(an_object(name=STRING, **_PARTS))
+_Schema = documented(an_object(["name"], name=STRING, content=STRING, file=STRING, version=STRING))
+_Changed = documented(an_object(name=STRING, content=STRING, file=STRING, version=STRING))
 _WRONG_TYPE = 415
 
 

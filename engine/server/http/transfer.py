@@ -47,7 +47,9 @@ async def export_rule_set(service: Serving, request: AnyRequest) -> Response[byt
 @post("/ruleset/import", status_code=200, operation_class=_File)
 async def import_rule_set(service: Serving, request: AnyRequest) -> Response[str]:
     """Take streams, tables and rules in; those of the same name are replaced."""
-    imported = await service.transfer.take(await _given(service, request), partial=True)
+    imported = await service.transfer.take(
+        await _given(service, request), partial=True, code=_may_run(request)
+    )
     if imported.has_failures:
         raise Problem(f"{imported.message()}; failed: {_failures(imported)}")
     return text(imported.message())
@@ -72,7 +74,9 @@ async def export_rules(service: Serving, request: AnyRequest) -> Response[bytes]
 async def import_data(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Take a file in; everything that is here goes first, except with ``partial=1``."""
     partial, stop = flag(request, "partial"), flag(request, "stop")
-    imported = await service.transfer.take(await _given(service, request), partial=partial)
+    imported = await service.transfer.take(
+        await _given(service, request), partial=partial, code=_may_run(request)
+    )
     if stop:
         service.stop()
     return _outcome(imported)
@@ -96,7 +100,10 @@ async def import_yaml(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Take a YAML file in."""
     given = await _given(service, request)
     partial = flag(request, "partial")
-    return _outcome(await service.transfer.take(given, partial=partial, is_json=False))
+    imported = await service.transfer.take(
+        given, partial=partial, code=_may_run(request), is_json=False
+    )
+    return _outcome(imported)
 
 
 @get("/config/uploads")
@@ -163,10 +170,15 @@ async def _content(service: Service, given: Given) -> bytes:
     return await service.fetcher.read(given.file)
 
 
+def _may_run(request: AnyRequest) -> bool:
+    """Tell whether a caller may change what the server runs."""
+    return request.user.role is Role.ADMIN and request.user.is_known
+
+
 def _wants_secrets(request: AnyRequest) -> bool:
     if not flag(request, "secrets"):
         return False
-    if request.user.role is not Role.ADMIN or not request.user.is_known:
+    if not _may_run(request):
         raise Problem("secrets are only for known administrators", status=403)
     return True
 
