@@ -6,6 +6,7 @@ that neither its memory nor its faults become the engine's.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from pathlib import Path
 from engine.errors import ConfigError
 
 _LONGEST = 30.0  # seconds
+_PLACED = re.compile(r"\.proto:(\d+:\d+:)? ")
 
 
 def compiled(path: Path, folders: Sequence[Path]) -> bytes:
@@ -49,5 +51,6 @@ def compiled(path: Path, folders: Sequence[Path]) -> bytes:
 
 
 def _first_error(output: str) -> str:
-    lines = [line for line in output.splitlines() if line.strip() and "warning:" not in line]
-    return lines[0] if lines else ""
+    """Return the first line with a place; what the compiler says of itself has none."""
+    errors = (line for line in output.splitlines() if _PLACED.search(line))
+    return next((line for line in errors if "warning:" not in line), "")

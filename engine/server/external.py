@@ -64,7 +64,7 @@ class ExternalServices:
         found: ServiceDef | None = self._services.services().get(name)
         if found is None:
             raise missing(f"service {name}")
-        shown: dict[str, Any] = masked(msgspec.to_builtins(found))
+        shown: dict[str, Any] = masked(_plain(found))
         return {"name": name, **shown}
 
     def functions(self) -> list[dict[str, str]]:
@@ -164,7 +164,7 @@ class ExternalServices:
             data = given.content.encode("utf-8", "surrogatepass")
         else:
             known = self._services.services().get(given.name)
-            data = msgspec.json.encode(restored(given.content, msgspec.to_builtins(known)))
+            data = msgspec.json.encode(restored(given.content, _plain(known)))
         await anyio.to_thread.run_sync(self._try_out, given.name, data, given.files)
 
     def _try_out(self, name: str, data: bytes, files: dict[str, str]) -> None:
@@ -207,6 +207,10 @@ def _unzip(data: bytes, staged: Path, path: Path) -> None:
             )
     if not path.is_file():
         raise Problem(f"the zip has no {path.name}")
+
+
+def _plain(found: ServiceDef | None) -> Any:
+    return msgspec.to_builtins(found, enc_hook=lambda duration: f"{duration:g}s")
 
 
 def _shown(found: ServiceFunction) -> dict[str, str]:

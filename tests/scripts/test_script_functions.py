@@ -37,7 +37,7 @@ _VALUES = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-(1 << 53), 1 << 53)
-    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.floats(-(1 << 53), 1 << 53)  # beyond, JavaScript's whole numbers aren't exact
     | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
