@@ -20,6 +20,7 @@ _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _ADMINISTRATION = ("/stop", "/configs", "/data/", "/v2/data/", "/async/", "/ruleset/import")
 _CODE = ("/plugins", "/udf", "/services", "/schemas/custom")
 """What these take is run by the server."""
+_CREDENTIALS = "/tokens"
 _NOBODY = Caller("anybody", Role.ADMIN, is_known=False)
 _FAILURES_PER_SECOND = 0.2
 _FAILURES_AT_ONCE = 10
@@ -112,9 +113,9 @@ class Guard:
                 f"{caller.name} may not do this: it takes the role {needed.name.lower()}",
                 status=HTTPStatus.FORBIDDEN,
             )
-        if not caller.is_known and call.method not in _READING and call.path.startswith(_CODE):
+        if not caller.is_known and _is_for_known(call):
             raise Problem(
-                "what the server runs can only be changed by somebody who is known",
+                "tokens, and what the server runs, are for callers who are known",
                 status=HTTPStatus.FORBIDDEN,
                 hint="set 'authentication: true' in etc/server.yaml and send a token",
             )
@@ -175,13 +176,19 @@ class _Call:
 
 
 def _role_for(call: _Call) -> Role:
-    if call.path.startswith("/tokens"):
+    if call.path.startswith(_CREDENTIALS):
         return Role.ADMIN
     if call.method in (*_READING, "WEBSOCKET"):
         return Role.READ
     if call.path.startswith((*_ADMINISTRATION, *_CODE)):
         return Role.ADMIN
     return Role.WRITE
+
+
+def _is_for_known(call: _Call) -> bool:
+    """Tell whether a call would outlive a time without authentication, or run somebody's code."""
+    changes_code = call.method not in _READING and call.path.startswith(_CODE)
+    return changes_code or call.path.startswith(_CREDENTIALS)
 
 
 def _is_address(name: str) -> bool:

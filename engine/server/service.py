@@ -18,6 +18,7 @@ from engine.server.credentials import Credentials
 from engine.server.definitions import Definitions
 from engine.server.external import ExternalServices
 from engine.server.fetch import Fetcher
+from engine.server.jobs import Jobs
 from engine.server.live import Live
 from engine.server.rules import Rules
 from engine.server.schemas import Schemas
@@ -51,6 +52,7 @@ class Service:
         self.uploads = uploads
         self.trials = Trials(engine, tasks)
         self.live = Live(engine)
+        self.jobs = Jobs(tasks)
         self.fetcher = Fetcher(uploads.folder, settings.private_hosts, settings.max_upload)
         self.schemas = Schemas(engine.schemas, turns, self.fetcher)
         self.external = ExternalServices(engine.services, turns, self.fetcher)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import anyio
 import msgspec
 
 from engine.config.document import parse
@@ -97,6 +98,7 @@ class Transfer:
         self._uploads = uploads
         self._parts = parts
         self.last = Imported()
+        self._taking = anyio.Lock()
 
     # -- export --------------------------------------------------------------------------------
 
@@ -192,6 +194,12 @@ class Transfer:
             EngineError: the file can't be read; nothing was changed.
         """
         sections = _sections_of(text, is_json=is_json)
+        async with self._taking:
+            return await self._take(sections, partial=partial, code=code)
+
+    async def _take(
+        self, sections: dict[str, dict[str, Any]], *, partial: bool, code: bool
+    ) -> Imported:
         imported = Imported()
         if not partial:
             await self.clear(code=code)

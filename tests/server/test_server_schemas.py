@@ -106,7 +106,12 @@ async def test_a_zip_brings_what_a_schema_imports(server: Running) -> None:
         ("/schemas/protobuf", {"name": "a", "content": BOOK, "version": "/"}, 400, "version"),
         ("/schemas/protobuf", {"name": "a", "file": "file://none.proto"}, 400, "no uploaded file"),
         ("/schemas/protobuf", {"name": "a", "content": BOOK, "soFile": "x"}, 400, "soFile"),
-        ("/schemas/custom", {"name": "a", "content": "class A: pass"}, 403, "somebody who is"),
+        (
+            "/schemas/custom",
+            {"name": "a", "content": "class A: pass"},
+            403,
+            "callers who are known",
+        ),
     ],
 )
 async def test_what_cannot_be_a_schema_is_refused_and_leaves_nothing(

@@ -35,16 +35,23 @@ from engine.server.http.replies import (
 from engine.server.problems import Problem
 from engine.server.service import Service
 
+logger = logging.getLogger(__name__)
+
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_FIXED = ("consoleLog", "fileLog", "timezone", "metricsDumpConfig")
 _LEVELS = ("debug", "info", "warn", "warning", "error")
 _Token = documented(an_object(["name"], name=STRING, role=STRING))
 
 
 class Settings(msgspec.Struct, frozen=True, rename="camel"):
-    """What can be changed while the server runs."""
+    """What can be changed while the server runs, and what the reference can change beside it."""
 
     log_level: str = ""
     debug: bool | None = None
+    console_log: Any = None
+    file_log: Any = None
+    timezone: Any = None
+    metrics_dump_config: Any = None
 
 
 class TokenDef(msgspec.Struct, frozen=True):
@@ -94,8 +101,12 @@ async def stop(service: Serving) -> Response[str]:
 
 @patch("/configs", status_code=204, operation_class=documented(OBJECT))
 async def configure(request: AnyRequest) -> Response[None]:
-    """Change the log level."""
+    """Change the log level; what can't be changed here is named in the log."""
     given = await body_of(request, Settings)
+    fixed = (given.console_log, given.file_log, given.timezone, given.metrics_dump_config)
+    names = [n for n, v in zip(_FIXED, fixed, strict=True) if v is not None]
+    if names:
+        logger.warning("PATCH /configs: %s can't be changed while it runs", ", ".join(names))
     level = "debug" if given.debug else given.log_level.lower()
     if level and level not in _LEVELS:
         raise Problem(f"unknown log level {level[:40]!r}", hint=f"one of {', '.join(_LEVELS)}")

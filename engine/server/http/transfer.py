@@ -82,6 +82,34 @@ async def import_data(service: Serving, request: AnyRequest) -> Response[bytes]:
     return _outcome(imported)
 
 
+@post("/async/data/import", status_code=200, operation_class=_File)
+async def import_later(service: Serving, request: AnyRequest) -> Response[bytes]:
+    """Take a file in after this answer, which says how to ask for the outcome."""
+    partial, code = flag(request, "partial"), _may_run(request)
+    given = await _given(service, request)
+
+    async def take() -> str:
+        imported = await service.transfer.take(given, partial=partial, code=code)
+        if imported.has_failures:
+            raise Problem(f"{imported.message()}; failed: {_failures(imported)}")
+        return imported.message()
+
+    return json({"id": service.jobs.start(take)})
+
+
+@get("/async/task/{job_id:str}")
+async def get_task(service: Serving, job_id: FromPath[str]) -> Response[bytes]:
+    """Return how an import is that goes on after its answer."""
+    return json(service.jobs.get(job_id))
+
+
+@post("/async/task/{job_id:str}/cancel", status_code=200)
+async def cancel_task(service: Serving, job_id: FromPath[str]) -> Response[str]:
+    """End an import where it is; what it has taken by then stays."""
+    service.jobs.cancel(job_id)
+    return text("success")
+
+
 @get("/data/import/status")
 async def import_status(service: Serving) -> Response[bytes]:
     """Return what the last import couldn't take."""
@@ -144,6 +172,9 @@ ROUTES = [
     export_data,
     export_rules,
     import_data,
+    import_later,
+    get_task,
+    cancel_task,
     import_status,
     export_yaml,
     import_yaml,
