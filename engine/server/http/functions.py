@@ -4,35 +4,29 @@ from __future__ import annotations
 
 import msgspec
 from litestar import Response, delete, get, post, put
-from litestar.openapi.spec import Schema
-from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import FromPath
 
 from engine.scripts.functions import ScriptDef
 from engine.server.external import ExternalDef
-from engine.server.http.replies import (
+from engine.server.http.document import (
+    BOOLEAN,
+    NAMES,
+    OBJECT,
+    OBJECTS,
     STRING,
-    AnyRequest,
-    Serving,
     an_object,
-    body_of,
-    condition,
     documented,
-    json,
-    stored,
-    text,
 )
+from engine.server.http.replies import AnyRequest, Serving, body_of, condition, json, stored, text
 from engine.server.problems import Problem
 
-_BOOLEAN = Schema(type=OpenAPIType.BOOLEAN)
-_Script = documented(
-    an_object(["id", "script"], id=STRING, script=STRING, description=STRING, isAgg=_BOOLEAN)
-)
+_SCRIPT = an_object(["id", "script"], id=STRING, script=STRING, description=STRING, isAgg=BOOLEAN)
+_Script = documented(_SCRIPT)
 _Service = documented(an_object(["name"], name=STRING, content=STRING, file=STRING))
 _ChangedService = documented(an_object(name=STRING, content=STRING, file=STRING))
 
 
-@get("/udf/javascript")
+@get("/udf/javascript", operation_class=documented(reply=NAMES))
 async def list_scripts(service: Serving) -> Response[bytes]:
     """Return the names of all scripts."""
     return json(service.scripts.names())
@@ -46,7 +40,7 @@ async def create_script(service: Serving, request: AnyRequest) -> Response[str]:
     return text(f"javascript function {given.id} is created", 201)
 
 
-@get("/udf/javascript/{name:str}")
+@get("/udf/javascript/{name:str}", operation_class=documented(reply=_SCRIPT))
 async def get_script(service: Serving, request: AnyRequest, name: FromPath[str]) -> Response[bytes]:
     """Return a script with its text."""
     found = service.scripts.text(name)
@@ -72,7 +66,7 @@ async def drop_script(service: Serving, name: FromPath[str]) -> Response[str]:
     return text(f"javascript function {name} is deleted")
 
 
-@get("/services")
+@get("/services", operation_class=documented(reply=NAMES))
 async def list_services(service: Serving) -> Response[bytes]:
     """Return the names of all external services."""
     return json(service.external.names())
@@ -86,7 +80,7 @@ async def create_service(service: Serving, request: AnyRequest) -> Response[str]
     return text(f"service {given.name} is created", 201)
 
 
-@get("/services/{name:str}")
+@get("/services/{name:str}", operation_class=documented(reply=OBJECT))
 async def get_service(service: Serving, name: FromPath[str]) -> Response[bytes]:
     """Return the description of an external service."""
     return json(service.external.get(name))
@@ -111,13 +105,13 @@ async def drop_service(service: Serving, name: FromPath[str]) -> Response[str]:
     return text(f"service {name} is deleted")
 
 
-@get("/services/functions")
+@get("/services/functions", operation_class=documented(reply=OBJECTS))
 async def list_service_functions(service: Serving) -> Response[bytes]:
     """Return the functions of all external services."""
     return json(service.external.functions())
 
 
-@get("/services/functions/{name:str}")
+@get("/services/functions/{name:str}", operation_class=documented(reply=OBJECT))
 async def get_service_function(service: Serving, name: FromPath[str]) -> Response[bytes]:
     """Return the service that a function comes from."""
     return json(service.external.function(name))

@@ -9,6 +9,7 @@ from litestar import Response, get
 from litestar.params import FromPath
 
 from engine.registry import Origin, PluginKind
+from engine.server.http.document import NAMES, OBJECT, documented
 from engine.server.http.replies import Serving, json
 from engine.server.problems import missing
 from engine.server.service import Service
@@ -17,7 +18,7 @@ from engine.server.trials import SINK as TRIAL_SINK
 _KINDS = {kind.value: kind for kind in PluginKind}
 
 
-@get("/plugins/{role:str}")
+@get("/plugins/{role:str}", operation_class=documented(reply=NAMES))
 async def list_plugins(service: Serving, role: FromPath[str]) -> Response[bytes]:
     """Return the names of the plugins that were installed or put into the root."""
     if role in ("portables", "wasm"):
@@ -28,7 +29,7 @@ async def list_plugins(service: Serving, role: FromPath[str]) -> Response[bytes]
     return json([name for name in own if name != TRIAL_SINK])
 
 
-@get("/plugins/{role:str}/{name:str}")
+@get("/plugins/{role:str}/{name:str}", operation_class=documented(reply=OBJECT))
 async def describe_plugin(
     service: Serving, role: FromPath[str], name: FromPath[str]
 ) -> Response[bytes]:
@@ -41,20 +42,20 @@ async def describe_plugin(
     return json(found)
 
 
-@get("/plugins/{role:str}/prebuild")
+@get("/plugins/{role:str}/prebuild", operation_class=documented(reply=OBJECT))
 async def list_prebuilt(role: FromPath[str]) -> Response[bytes]:
     """Return the plugins that could be installed by name; none are offered."""
     kind_of(role)
     return json({})
 
 
-@get("/plugins/udfs")
+@get("/plugins/udfs", operation_class=documented(reply=NAMES))
 async def list_functions(service: Serving) -> Response[bytes]:
     """Return the functions of plugins."""
     return json(sorted(_functions(service)))
 
 
-@get("/plugins/udfs/{name:str}")
+@get("/plugins/udfs/{name:str}", operation_class=documented(reply=OBJECT))
 async def describe_function(service: Serving, name: FromPath[str]) -> Response[bytes]:
     """Return the plugin that a function comes from."""
     known = _functions(service)

@@ -15,18 +15,9 @@ from litestar.params import FromPath
 
 from engine.packages import Packages
 from engine.registry import PluginKind
+from engine.server.http.document import STRING, a_list, an_object, documented
 from engine.server.http.plugins import kind_of
-from engine.server.http.replies import (
-    STRING,
-    AnyRequest,
-    Serving,
-    a_list,
-    an_object,
-    body_of,
-    documented,
-    flag,
-    text,
-)
+from engine.server.http.replies import AnyRequest, Serving, body_of, flag, text
 from engine.server.names import checked_name
 from engine.server.problems import Problem, missing
 from engine.server.service import Service
@@ -72,7 +63,9 @@ async def update_plugin(
     return text(f"{kind.singular} plugin {name} is updated")
 
 
-@delete("/plugins/{role:str}/{name:str}", status_code=200)
+@delete(
+    "/plugins/{role:str}/{name:str}", status_code=200, operation_class=documented(flags=("force",))
+)
 async def remove_plugin(
     service: Serving, request: AnyRequest, role: FromPath[str], name: FromPath[str]
 ) -> Response[str]:

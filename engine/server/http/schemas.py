@@ -7,27 +7,18 @@ from litestar import Response, delete, get, post, put
 from litestar.datastructures import UploadFile
 from litestar.params import FromPath
 
-from engine.server.http.replies import (
-    STRING,
-    AnyRequest,
-    Serving,
-    an_object,
-    body_of,
-    condition,
-    documented,
-    json,
-    stored,
-    text,
-)
+from engine.server.http.document import FILE, NAMES, OBJECT, STRING, an_object, documented
+from engine.server.http.replies import AnyRequest, Serving, body_of, condition, json, stored, text
 from engine.server.problems import ENCODING, Problem
 from engine.server.schemas import SchemaDef
 
 _Schema = documented(an_object(["name"], name=STRING, content=STRING, file=STRING, version=STRING))
 _Changed = documented(an_object(name=STRING, content=STRING, file=STRING, version=STRING))
+_Upload = documented(form=an_object(["file"], file=FILE, version=STRING))
 _WRONG_TYPE = 415
 
 
-@get("/schemas/{kind:str}")
+@get("/schemas/{kind:str}", operation_class=documented(reply=NAMES))
 async def list_schemas(service: Serving, kind: FromPath[str]) -> Response[bytes]:
     """Return the names of the schemas of a type, protobuf or custom."""
     return json(service.schemas.names(kind))
@@ -43,7 +34,7 @@ async def create_schema(
     return text(f"{kind} schema {given.name} is created", 201)
 
 
-@get("/schemas/{kind:str}/{name:str}")
+@get("/schemas/{kind:str}/{name:str}", operation_class=documented(reply=OBJECT))
 async def get_schema(
     service: Serving, request: AnyRequest, kind: FromPath[str], name: FromPath[str]
 ) -> Response[bytes]:
@@ -65,7 +56,7 @@ async def replace_schema(
     return text(f"{kind} schema {name} is updated")
 
 
-@put("/schemas/{kind:str}/{name:str}/upload")
+@put("/schemas/{kind:str}/{name:str}/upload", operation_class=_Upload)
 async def upload_schema(
     service: Serving, request: AnyRequest, kind: FromPath[str], name: FromPath[str]
 ) -> Response[str]:

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 from litestar import Response, delete, get, patch, post
+from litestar.openapi.spec import Schema
+from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import FromPath
 
 from engine import __version__
@@ -21,17 +23,8 @@ from engine.server.exposition import (
     resident_bytes,
     total_bytes,
 )
-from engine.server.http.replies import (
-    OBJECT,
-    STRING,
-    AnyRequest,
-    Serving,
-    an_object,
-    body_of,
-    documented,
-    json,
-    text,
-)
+from engine.server.http.document import BOOLEAN, OBJECT, OBJECTS, STRING, an_object, documented
+from engine.server.http.replies import AnyRequest, Serving, body_of, json, text
 from engine.server.problems import Problem
 from engine.server.service import Service
 
@@ -40,7 +33,8 @@ logger = logging.getLogger(__name__)
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _FIXED = ("consoleLog", "fileLog", "timezone", "metricsDumpConfig")
 _LEVELS = ("debug", "info", "warn", "warning", "error")
-_Token = documented(an_object(["name"], name=STRING, role=STRING))
+_ROLE = Schema(type=OpenAPIType.STRING, enum=["read", "write", "admin"])
+_Token = documented(an_object(["name"], name=STRING, role=_ROLE), reply=OBJECT)
 
 
 class Settings(msgspec.Struct, frozen=True, rename="camel"):
@@ -61,13 +55,13 @@ class TokenDef(msgspec.Struct, frozen=True):
     role: RoleName = "write"
 
 
-@get("/")
+@get("/", operation_class=documented(reply=OBJECT))
 async def information(service: Serving) -> Response[bytes]:
     """Return version, system and use of resources."""
     return json(_information(service))
 
 
-@post("/", status_code=200)
+@post("/", status_code=200, operation_class=documented(reply=OBJECT))
 async def information_by_post(service: Serving) -> Response[bytes]:
     """Return the same; eKuiper answers both."""
     return json(_information(service))
@@ -79,13 +73,13 @@ async def ping() -> Response[str]:
     return text("")
 
 
-@get("/healthz")
+@get("/healthz", operation_class=documented(reply=OBJECT))
 async def healthz() -> Response[bytes]:
     """Answer, if the event loop turns."""
     return json({"status": "ok"})
 
 
-@get("/ready")
+@get("/ready", operation_class=documented(reply=OBJECT))
 async def ready(service: Serving) -> Response[bytes]:
     """Answer 200 once everything has been recovered, 503 before and while stopping."""
     is_ready = service.is_ready
@@ -99,7 +93,11 @@ async def stop(service: Serving) -> Response[str]:
     return text("stop success")
 
 
-@patch("/configs", status_code=204, operation_class=documented(OBJECT))
+@patch(
+    "/configs",
+    status_code=204,
+    operation_class=documented(an_object(logLevel=STRING, debug=BOOLEAN)),
+)
 async def configure(request: AnyRequest) -> Response[None]:
     """Change the log level; what can't be changed here is named in the log."""
     given = await body_of(request, Settings)
@@ -121,7 +119,7 @@ async def metrics(service: Serving) -> Response[str]:
     return Response(await exposition(service.engine, service.started), media_type=CONTENT_TYPE)
 
 
-@get("/tokens")
+@get("/tokens", operation_class=documented(reply=OBJECTS))
 async def list_tokens(service: Serving) -> Response[bytes]:
     """Return the names and roles of all API tokens."""
     return json(service.credentials.tokens())

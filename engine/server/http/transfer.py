@@ -8,24 +8,20 @@ from litestar.datastructures import UploadFile
 from litestar.params import FromPath
 
 from engine.server.credentials import Role
-from engine.server.http.replies import (
-    STRING,
-    AnyRequest,
-    Serving,
-    a_list,
-    an_object,
-    body_of,
-    documented,
-    flag,
-    json,
-    text,
-)
+from engine.server.http.document import FILE, NAMES, OBJECT, STRING, a_list, an_object, documented
+from engine.server.http.replies import AnyRequest, Serving, body_of, flag, json, text
 from engine.server.problems import ENCODING, Problem
 from engine.server.service import Service
 from engine.server.transfer import Imported
 
-_File = documented(an_object(content=STRING, file=STRING))
-_Upload = documented(an_object(["name"], name=STRING, content=STRING, file=STRING))
+_FILE = an_object(content=STRING, file=STRING)
+_File = documented(_FILE)
+_Import = documented(_FILE, reply=OBJECT, flags=("partial", "stop"))
+_Upload = documented(
+    an_object(["name"], name=STRING, content=STRING, file=STRING), form=an_object(uploadFile=FILE)
+)
+_Export = documented(download=True, flags=("secrets",))
+_ExportRules = documented(a_list(STRING), download=True, flags=("secrets",))
 _LARGEST = 1 << 30
 
 
@@ -37,7 +33,7 @@ class Given(msgspec.Struct, frozen=True):
     name: str = ""
 
 
-@post("/ruleset/export", status_code=200)
+@post("/ruleset/export", status_code=200, operation_class=_Export)
 async def export_rule_set(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Return streams, tables and rules as a file."""
     found = service.transfer.rule_set(secrets=_wants_secrets(request))
@@ -55,14 +51,14 @@ async def import_rule_set(service: Serving, request: AnyRequest) -> Response[str
     return text(imported.message())
 
 
-@get("/data/export")
+@get("/data/export", operation_class=_Export)
 async def export_data(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Return everything that is defined as a file, with ``***`` for secrets."""
     found = service.transfer.export(secrets=_wants_secrets(request))
     return _download(msgspec.json.encode(found), "headrace_export.json")
 
 
-@post("/data/export", status_code=200, operation_class=documented(a_list(STRING)))
+@post("/data/export", status_code=200, operation_class=_ExportRules)
 async def export_rules(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Return some rules and all that they need as a file."""
     rules = await body_of(request, list[str])
@@ -70,7 +66,7 @@ async def export_rules(service: Serving, request: AnyRequest) -> Response[bytes]
     return _download(msgspec.json.encode(found), "headrace_export.json")
 
 
-@post("/data/import", status_code=200, operation_class=_File)
+@post("/data/import", status_code=200, operation_class=_Import)
 async def import_data(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Take a file in; everything that is here goes first, except with ``partial=1``."""
     partial, stop = flag(request, "partial"), flag(request, "stop")
@@ -82,7 +78,7 @@ async def import_data(service: Serving, request: AnyRequest) -> Response[bytes]:
     return _outcome(imported)
 
 
-@post("/async/data/import", status_code=200, operation_class=_File)
+@post("/async/data/import", status_code=200, operation_class=_Import)
 async def import_later(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Take a file in after this answer, which says how to ask for the outcome."""
     partial, code = flag(request, "partial"), _may_run(request)
@@ -97,7 +93,7 @@ async def import_later(service: Serving, request: AnyRequest) -> Response[bytes]
     return json({"id": service.jobs.start(take)})
 
 
-@get("/async/task/{job_id:str}")
+@get("/async/task/{job_id:str}", operation_class=documented(reply=OBJECT))
 async def get_task(service: Serving, job_id: FromPath[str]) -> Response[bytes]:
     """Return how an import is that goes on after its answer."""
     return json(service.jobs.get(job_id))
@@ -110,20 +106,20 @@ async def cancel_task(service: Serving, job_id: FromPath[str]) -> Response[str]:
     return text("success")
 
 
-@get("/data/import/status")
+@get("/data/import/status", operation_class=documented(reply=OBJECT))
 async def import_status(service: Serving) -> Response[bytes]:
     """Return what the last import couldn't take."""
     return json(service.transfer.last.failures)
 
 
-@get("/v2/data/export")
+@get("/v2/data/export", operation_class=_Export)
 async def export_yaml(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Return everything as YAML."""
     found = service.transfer.export_yaml(secrets=_wants_secrets(request))
     return _download(found.encode(), "headrace_export.yaml")
 
 
-@post("/v2/data/import", status_code=200, operation_class=_File)
+@post("/v2/data/import", status_code=200, operation_class=_Import)
 async def import_yaml(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Take a YAML file in."""
     given = await _given(service, request)
@@ -134,7 +130,7 @@ async def import_yaml(service: Serving, request: AnyRequest) -> Response[bytes]:
     return _outcome(imported)
 
 
-@get("/config/uploads")
+@get("/config/uploads", operation_class=documented(reply=NAMES))
 async def list_uploads(service: Serving) -> Response[bytes]:
     """Return the paths of all uploaded files."""
     return json(await service.uploads.names())
