@@ -122,6 +122,17 @@ async def test_nobody_unknown_defines_what_the_server_runs(
     assert "authentication: true" in message
 
 
+async def test_tokens_are_only_for_callers_who_are_known(start: Start) -> None:
+    async with start() as server:
+        for method in ("GET", "POST"):
+            status, _, message = await server.refused(method, "/tokens", {"name": "x"})
+            assert status == 403
+            assert "authentication: true" in message
+        part = {"method": "POST", "path": "/tokens", "body": '{"name": "x", "role": "admin"}'}
+        assert (await server.json("POST", "/batch/req", [part]))[0]["code"] == 403
+        assert server.service.credentials.tokens() == []
+
+
 async def test_an_import_takes_code_from_known_administrators_only(
     start: Start,
 ) -> None:

@@ -81,11 +81,13 @@ async def remove_plugin(
     return text(f"{kind.singular} plugin {name} is deleted")
 
 
-@post("/plugins/functions/{name:str}/register", status_code=200, operation_class=_Functions)
+@post("/plugins/{role:str}/{name:str}/register", status_code=200, operation_class=_Functions)
 async def register_functions(
-    service: Serving, request: AnyRequest, name: FromPath[str]
+    service: Serving, request: AnyRequest, role: FromPath[str], name: FromPath[str]
 ) -> Response[str]:
     """Check that a plugin has some functions; which it has is read from its file."""
+    if kind_of(role) is not PluginKind.FUNCTION:
+        raise Problem("only plugins of functions have functions")
     given = await body_of(request, FunctionList)
     plugins = service.engine.plugins
     if not plugins.has(PluginKind.FUNCTION, name):

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from litestar import Request, Response
-from litestar.datastructures import State
+from litestar.datastructures import FormMultiDict, State
 from litestar.di import NamedDependency
 from litestar.enums import MediaType
 
@@ -88,6 +88,20 @@ async def body_of(request: AnyRequest, kind: type[T]) -> T:
         return msgspec.json.decode(await body_text(request), type=kind)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise Problem(f"invalid body: {error}", code=ENCODING) from None
+
+
+async def form_of(request: AnyRequest) -> FormMultiDict:
+    """Return the form of a request.
+
+    Raises:
+        Problem: the body is none.
+    """
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        raise Problem("send a form", status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE, code=ENCODING)
+    try:
+        return await request.form()
+    except ValueError as error:  # a text that isn't UTF-8, a part without a name
+        raise Problem(f"the form can't be read: {error}", code=ENCODING) from None
 
 
 def flag(request: AnyRequest, name: str) -> bool:

@@ -8,7 +8,16 @@ from litestar.datastructures import UploadFile
 from litestar.params import FromPath
 
 from engine.server.http.document import FILE, NAMES, OBJECT, STRING, an_object, documented
-from engine.server.http.replies import AnyRequest, Serving, body_of, condition, json, stored, text
+from engine.server.http.replies import (
+    AnyRequest,
+    Serving,
+    body_of,
+    condition,
+    form_of,
+    json,
+    stored,
+    text,
+)
 from engine.server.problems import ENCODING, Problem
 from engine.server.schemas import SchemaDef
 
@@ -61,9 +70,7 @@ async def upload_schema(
     service: Serving, request: AnyRequest, kind: FromPath[str], name: FromPath[str]
 ) -> Response[str]:
     """Replace a schema by a form with its file, or a zip of it, as ``file``, and ``version``."""
-    if not request.headers.get("content-type", "").startswith("multipart/"):
-        raise Problem("send a form with the file", status=_WRONG_TYPE, code=ENCODING)
-    form = await request.form()
+    form = await form_of(request)
     sent, version = form.get("file"), form.get("version", "")
     if not isinstance(sent, UploadFile) or not isinstance(version, str):
         raise Problem("the form has no file 'file'", status=_WRONG_TYPE, code=ENCODING)

@@ -9,7 +9,7 @@ from litestar.params import FromPath
 
 from engine.server.credentials import Role
 from engine.server.http.document import FILE, NAMES, OBJECT, STRING, a_list, an_object, documented
-from engine.server.http.replies import AnyRequest, Serving, body_of, flag, json, text
+from engine.server.http.replies import AnyRequest, Serving, body_of, flag, form_of, json, text
 from engine.server.problems import ENCODING, Problem
 from engine.server.service import Service
 from engine.server.transfer import Imported
@@ -140,7 +140,7 @@ async def list_uploads(service: Serving) -> Response[bytes]:
 async def upload(service: Serving, request: AnyRequest) -> Response[str]:
     """Store a file: a form with ``uploadFile``, or ``{name, content}``, or ``{name, file}``."""
     if request.headers.get("content-type", "").startswith("multipart/"):
-        form = await request.form()
+        form = await form_of(request)
         sent = form.get("uploadFile")
         if not isinstance(sent, UploadFile):
             raise Problem("the form has no file 'uploadFile'", code=ENCODING)
