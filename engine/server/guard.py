@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -15,6 +16,7 @@ from engine.server.limits import RateLimit
 from engine.server.problems import GENERAL, Problem
 from engine.server.settings import ServerSettings
 
+_SLASHES = re.compile(r"/{2,}")
 _OPEN = frozenset({"/", "/ping", "/healthz", "/ready"})
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _ADMINISTRATION = ("/stop", "/configs", "/data/", "/v2/data/", "/async/", "/ruleset/import")
@@ -48,6 +50,8 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
+        # the router reads //tokens as /tokens: what is judged here must be what is called
+        scope["path"] = _SLASHES.sub("/", scope["path"])
         call = _Call(scope)
         try:
             caller = self._admit(call)

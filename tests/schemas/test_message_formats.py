@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -375,6 +376,18 @@ async def test_a_python_file_reads_and_writes_messages(
     balance = rule.metrics.balance()
     assert balance.holds
     assert balance.errors == errors
+
+
+async def test_the_schema_of_the_manual_works(engine: Engine, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "schemas.md").read_text()
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    custom(tmp_path, block)
+    engine.define(
+        'CREATE STREAM c () WITH (TYPE="payloads", FORMAT="custom", SCHEMAID="mine.Pair")'
+    )
+    sink = {"format": "custom", "schemaId": "mine.Pair", "sendSingle": True}
+    written, _ = await passed(engine, "SELECT a, b + 1 AS b FROM c", [b"1;2"], **sink)
+    assert written == [b"1;3"]
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,20 @@ async def test_tokens_are_only_for_callers_who_are_known(start: Start) -> None:
         assert server.service.credentials.tokens() == []
 
 
+@pytest.mark.parametrize("path", ["//tokens", "/%2Ftokens", "///tokens//", "//schemas//custom"])
+async def test_a_path_with_more_slashes_is_judged_like_any_other(start: Start, path: str) -> None:
+    body = {"name": "x", "role": "admin", "content": "class A: pass"}
+    async with start() as server:
+        assert (await server.refused("POST", server.url + path, body))[0] == 403
+    async with start(authentication=True) as server:
+        token = await server.service.credentials.create("writer", "write")
+        server.client.headers["Authorization"] = token
+        assert (await server.refused("POST", server.url + path, body))[0] == 403
+        assert [each["name"] for each in server.service.credentials.tokens()] == ["writer"]
+        if "tokens" in path:
+            assert (await server.refused("GET", server.url + path))[0] == 403
+
+
 async def test_an_import_takes_code_from_known_administrators_only(
     start: Start,
 ) -> None:
