@@ -81,6 +81,8 @@ class Interpreter:
                 return self._received(found)
             except self._failed as error:
                 raise RowError(f"{self._name}: {_reason(error)}") from None
+            except (msgspec.MsgspecError, UnicodeError) as error:
+                raise RowError(f"{self._name}: the result is no value: {error}") from None
             finally:
                 if self._logs:
                     self._write_log()
@@ -106,7 +108,7 @@ class Interpreter:
 
     def _write_log(self) -> None:
         try:
-            for line in self._context.eval("__taken()").splitlines():
+            for line in str(self._context.eval("__taken()")).splitlines():
                 logger.info("script %s: %s", self._name, line)
         except self._failed as error:
             logger.warning("script %s: its log is lost: %s", self._name, _reason(error))

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import anyio
 import anyio.to_thread
 import msgspec
 
@@ -30,6 +31,7 @@ from engine.server.staging import (
 )
 from engine.server.turns import Turns
 
+_AT_ONCE = 2  # compilers that run at the same time
 _VERSION = re.compile(r"[A-Za-z0-9_.+-]{0,100}")
 
 
@@ -54,6 +56,7 @@ class Schemas:
         self._files = registry.files
         self._turns = turns
         self._fetcher = fetcher
+        self._compiling = anyio.CapacityLimiter(_AT_ONCE)
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -205,7 +208,9 @@ class Schemas:
                 f"{version[:40]!r} can't be the version of a schema",
                 hint="use letters, digits and . _ + -",
             )
-        await anyio.to_thread.run_sync(self._try_out, type_, name, version, data, files)
+        await anyio.to_thread.run_sync(
+            self._try_out, type_, name, version, data, files, limiter=self._compiling
+        )
 
     def _try_out(
         self, type_: str, name: str, version: str, data: bytes, files: dict[str, str]

@@ -6,6 +6,7 @@ Each ``<service>.json`` there is a service; a changed file counts for rules that
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +55,7 @@ class Services:
         self._loaded: dict[str, _Loaded] = {}
         self._told: dict[str, object] = {}
         self._clients: list[RestClient] = []
+        self._loading = threading.Lock()
 
     # -- for queries ---------------------------------------------------------------------------
 
@@ -98,7 +100,11 @@ class Services:
     # -- loading -------------------------------------------------------------------------------
 
     def _current(self) -> dict[str, _Loaded]:
-        """Return the services as their files are now, by name."""
+        """Return the services as their files are now, by name; any thread may ask."""
+        with self._loading:
+            return self._reloaded()
+
+    def _reloaded(self) -> dict[str, _Loaded]:
         paths = {
             path.stem: path
             for folder in (self._given, self.folder)

@@ -72,6 +72,13 @@ async def test_an_aggregate_gets_lists(engine: Engine, scripts: Scripts) -> None
     assert await results(engine, sql, rows) == [{"k": 1, "r": [6, 8]}, {"k": 2, "r": [5]}]
 
 
+async def test_an_aggregate_moves_with_its_window(engine: Engine, scripts: Scripts) -> None:
+    put(scripts, "function f(xs) { return xs; }", is_agg=True)
+    sql = "SELECT f(a) AS r FROM given GROUP BY COUNTWINDOW(3, 1)"
+    found = await results(engine, sql, [{"a": n} for n in range(6)])
+    assert found == [{"r": [n, n + 1, n + 2]} for n in range(4)]
+
+
 @pytest.mark.parametrize(
     ("body", "why"),
     [
@@ -81,6 +88,8 @@ async def test_an_aggregate_gets_lists(engine: Engine, scripts: Scripts) -> None
         ("return f()", "f: RangeError: Maximum call stack size exceeded"),
         ("return nosuch", "f: ReferenceError: nosuch is not defined"),
         ("return () => 1", "f: the result is no value"),
+        ("return '\\ud800'", "f: the result is no value"),
+        ("return {a: '\\ud800'}", "f: the result is no value"),
         ("let a = {}; a.a = a; return a", "f: TypeError: circular reference"),
     ],
 )

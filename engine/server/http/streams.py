@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
+import anyio.to_thread
 import msgspec
 from litestar import Response, delete, get, post, put
 from litestar.params import FromPath, FromQuery
 
+from engine.catalog import Stream
 from engine.server.http.document import NAMES, OBJECT, OBJECTS, documented
 from engine.server.http.replies import (
     STATEMENT,
@@ -85,13 +87,13 @@ async def get_table(service: Serving, request: AnyRequest, name: FromPath[str]) 
 @get("/streams/{name:str}/schema", operation_class=documented(reply=OBJECT))
 async def get_stream_schema(service: Serving, name: FromPath[str]) -> Response[bytes]:
     """Return the columns of a stream."""
-    return json(schema_of(service.streams.get("stream", name), service.engine.schemas))
+    return json(await _columns(service, service.streams.get("stream", name)))
 
 
 @get("/tables/{name:str}/schema", operation_class=documented(reply=OBJECT))
 async def get_table_schema(service: Serving, name: FromPath[str]) -> Response[bytes]:
     """Return the columns of a table."""
-    return json(schema_of(service.streams.get("table", name), service.engine.schemas))
+    return json(await _columns(service, service.streams.get("table", name)))
 
 
 @put("/streams/{name:str}", operation_class=_Statement)
@@ -138,6 +140,11 @@ ROUTES = [
     drop_stream,
     drop_table,
 ]
+
+
+async def _columns(service: Service, stream: Stream) -> dict[str, Any]:
+    # a schema may have to be compiled
+    return await anyio.to_thread.run_sync(schema_of, stream, service.engine.schemas)
 
 
 def _kind(given: str) -> Literal["", "scan", "lookup"]:
