@@ -27,7 +27,12 @@ function log(...values) {
     __lines.push(values.map(v => typeof v === 'object' ? JSON.stringify(v) : String(v)).join(' '));
 }
 function __taken() { return __lines.splice(0).join('\\n'); }
+const __nul = '\\0';
+const __packed = v => typeof v === 'string' && v.includes(__nul) ? {[__nul]: v} : v;
+const __unpacked = v => v !== null && typeof v === 'object' && __nul in v ? v[__nul] : v;
 """
+_NUL = "\0"
+"""The binding cuts texts here, so that those with it travel inside of an object, as JSON."""
 
 
 class Interpreter:
@@ -59,6 +64,8 @@ class Interpreter:
         try:
             self._context.eval(script)
             kind = self._context.eval(f"typeof {name}")
+            if _NUL in script:
+                raise ConfigError(f"script {name} has a zero character")
         except self._failed as error:
             raise ConfigError(f"script {name}: {_reason(error)}") from None
         if kind != "function":
@@ -66,7 +73,8 @@ class Interpreter:
                 f"script {name} defines no function {name}",
                 hint=f"write function {name}(…) {{ … }}",
             )
-        self._function = self._context.get(name)
+        self._function = self._context.eval(f"(...a) => __packed({name}(...a))")
+        self._unpacking = self._context.eval(f"(...a) => __packed({name}(...a.map(__unpacked)))")
         self._logs = "log" in script
 
     def __call__(self, *args: Any) -> Any:
@@ -77,8 +85,9 @@ class Interpreter:
         """
         with self._lock:
             try:
-                found = self._function(*map(self._sent, args))
-                return self._received(found)
+                is_packed = any(type(value) is str and _NUL in value for value in args)
+                function = self._unpacking if is_packed else self._function
+                return self._received(function(*map(self._sent, args)))
             except self._failed as error:
                 raise RowError(f"{self._name}: {_reason(error)}") from None
             except (msgspec.MsgspecError, UnicodeError) as error:
@@ -88,15 +97,20 @@ class Interpreter:
                     self._write_log()
 
     def _sent(self, value: Any) -> Any:
-        if value is None or type(value) in (str, bool, float):
+        if type(value) is str:
+            return self._as_json({_NUL: value}) if _NUL in value else value
+        if value is None or type(value) in (bool, float):
             return value
         if type(value) is int:
             return value if -_SMALL <= value < _SMALL else float(value)
         if isinstance(value, (dict, list, tuple)):
-            return self._context.parse_json(msgspec.json.encode(value).decode())
+            return self._as_json(value)
         if isinstance(value, bytes):
             return base64.b64encode(value).decode()
         return to_text(value)
+
+    def _as_json(self, value: Any) -> Any:
+        return self._context.parse_json(msgspec.json.encode(value).decode())
 
     def _received(self, value: Any) -> Any:
         if value is None or type(value) in (str, bool, float, int):
@@ -104,7 +118,8 @@ class Interpreter:
         text = value.json()
         if text is None:
             raise RowError(f"{self._name}: the result is no value, but a function or symbol")
-        return msgspec.json.decode(text)
+        found = msgspec.json.decode(text)
+        return found[_NUL] if isinstance(found, dict) and found.keys() == {_NUL} else found
 
     def _write_log(self) -> None:
         try:
