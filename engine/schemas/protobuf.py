@@ -21,7 +21,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from engine.batch import Row
 from engine.errors import ConfigError
-from engine.schemas.protobuf_values import is_map, is_wrapper, writer_of
+from engine.schemas.protobuf_values import entry_of, is_wrapper, writer_of
 from engine.sql.ast import ArrayType, FieldDef, ScalarType, StructType, Type
 from engine.suggest import did_you_mean
 
@@ -75,7 +75,7 @@ class ProtobufMessage:
         message = self._class()
         self._write(message, row)
         if not message.IsInitialized():
-            missing = ", ".join(message.FindInitializationErrors())
+            missing = ", ".join(message.FindInitializationErrors())  # type: ignore[attr-defined]
             raise ValueError(f"message {self._descriptor.name} lacks {missing}")
         payload: bytes = message.SerializeToString()
         return payload
@@ -173,8 +173,8 @@ class _MessageReader:
 
 def _value_of(field: FieldDescriptor, known: dict[str, _MessageReader]) -> Read | None:
     """Return what turns the value of a field into one of a row, None if it is one already."""
-    if is_map(field):
-        read = _one(field.message_type.fields_by_name["value"], known)
+    if (entry := entry_of(field)) is not None:
+        read = _one(entry.fields_by_name["value"], known)
         if read is None:
             return lambda values: {_key(key): values[key] for key in values}
         each: Read = read
@@ -206,7 +206,7 @@ def _columns(descriptor: Descriptor, depth: int) -> tuple[FieldDef, ...]:
 
 
 def _type(field: FieldDescriptor, depth: int) -> Type:
-    if is_map(field):
+    if entry_of(field) is not None:
         return StructType(fields=())
     one = _type_of_one(field, depth)
     return ArrayType(element=one) if field.is_repeated else one

@@ -26,10 +26,10 @@ Write = Callable[[Any, Any], None]
 """Puts a value into a message."""
 
 
-def is_map(field: FieldDescriptor) -> bool:
-    """Tell whether a field is a map."""
+def entry_of(field: FieldDescriptor) -> Descriptor | None:
+    """Return the type of the entries of a map, None for any other field."""
     message = field.message_type
-    return message is not None and message.GetOptions().map_entry
+    return message if message is not None and message.GetOptions().map_entry else None
 
 
 def is_wrapper(message: Descriptor) -> bool:
@@ -68,10 +68,10 @@ class _MessageWriter:
 
 
 def _writer(field: FieldDescriptor, known: dict[str, _MessageWriter]) -> Write:
-    if is_map(field):
-        return _map_writer(field, known)
+    if (entry := entry_of(field)) is not None:
+        return _map_writer(field.name, entry, known)
     if field.message_type is not None:
-        return _message_writer(field, known)
+        return _message_writer(field, field.message_type, known)
     name, convert = field.name, _conversion(field)
     if field.is_repeated:
 
@@ -86,9 +86,11 @@ def _writer(field: FieldDescriptor, known: dict[str, _MessageWriter]) -> Write:
     return write
 
 
-def _message_writer(field: FieldDescriptor, known: dict[str, _MessageWriter]) -> Write:
+def _message_writer(
+    field: FieldDescriptor, message_type: Descriptor, known: dict[str, _MessageWriter]
+) -> Write:
     name = field.name
-    fill = _filling(field.message_type, known)
+    fill = _filling(message_type, known)
     if field.is_repeated:
 
         def write_all(message: Any, values: Any) -> None:
@@ -106,9 +108,8 @@ def _message_writer(field: FieldDescriptor, known: dict[str, _MessageWriter]) ->
     return write
 
 
-def _map_writer(field: FieldDescriptor, known: dict[str, _MessageWriter]) -> Write:
-    name = field.name
-    parts = field.message_type.fields_by_name
+def _map_writer(name: str, entry: Descriptor, known: dict[str, _MessageWriter]) -> Write:
+    parts = entry.fields_by_name
     key_of = _key_conversion(parts["key"])
     if parts["value"].message_type is not None:
         fill = _filling(parts["value"].message_type, known)
