@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -409,3 +410,10 @@ async def test_a_python_file_that_cannot_be_used_is_told(
     with pytest.raises(ConfigError) as raised:
         engine.check({"id": "a", "sql": "SELECT * FROM c", "actions": [{"nop": {}}]})
     assert why in str(raised.value)
+
+
+def test_a_missing_compiler_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path)
+    monkeypatch.setitem(sys.modules, "grpc_tools", None)
+    with pytest.raises(ConfigError, match=r"pip install 'headrace\[protobuf\]'"):
+        SchemaRegistry(SchemaFiles(tmp_path)).message("protobuf", "sensors.Reading")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Any
 
 import anyio
@@ -152,3 +153,10 @@ def test_a_script_writes_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         function({"a": 1})
     assert caplog.messages == ['script f: seen {"a":1}']
+
+
+def test_a_missing_interpreter_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "quickjs", None)
+    with pytest.raises(ConfigError) as raised:
+        put(Scripts(), "function f() {}")
+    assert raised.value.hint == "pip install 'headrace[javascript]'"
