@@ -27,6 +27,7 @@ from engine.services.description import ServiceDef
 from engine.services.functions import ServiceFunction, Services
 
 _SCHEMAS = "schemas"
+_FUNCTIONS = "functions"
 
 
 class ExternalDef(msgspec.Struct, frozen=True):
@@ -156,6 +157,8 @@ class ExternalServices:
 
     async def _put(self, given: ExternalDef) -> None:
         checked_name(given.name, "name of a service")
+        if given.name == _FUNCTIONS:
+            raise Problem(f"a service can't be called {given.name}", hint="that is a path here")
         if bool(given.content) == bool(given.file):
             raise Problem("give either 'content' or 'file'")
         if given.file:

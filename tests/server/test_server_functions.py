@@ -92,6 +92,8 @@ async def test_a_service_lives_from_its_creation_to_its_deletion(known: Running)
     status, _, message = await known.refused("POST", "/services", {**body, "name": "again"})
     assert status == 400
     assert "ask is a function of asking already" in message
+    named = {"name": "functions", "content": json.dumps({"interfaces": {}})}
+    assert (await known.refused("POST", "/services", named))[0] == 400
     exported = (await known.client.get("/data/export")).json()
     assert "hush" not in json.dumps(exported)
     await known.json("POST", "/data/import?partial=1", {"content": json.dumps(exported)})
