@@ -1,4 +1,4 @@
-"""Results of a query as rows for the code that embeds the engine."""
+"""The sink of a query whose rows are taken by the program that embeds the engine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from engine.batch import Batch, Row
 
 
 class RowStream(Sink[Config]):
-    """Hands rows to the consumer of ``Engine.query``."""
+    """Hands rows on; once nobody takes them any more they go nowhere."""
 
     def __init__(self, send: MemoryObjectSendStream[Row]) -> None:
         self._send = send
