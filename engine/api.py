@@ -356,6 +356,9 @@ class Function(ABC):
 
     stateless: ClassVar[bool] = False
     """True promises that a call depends on nothing but its arguments."""
+    blocking: ClassVar[bool] = False
+    """True: ``exec`` waits for something. Queries that call it run in a thread, a batch at a time;
+    of ``ctx`` it may use state, clock and logger there."""
 
     def validate(self, args: Sequence[object]) -> None:  # noqa: B027  # optional
         """Raise ``ConfigError`` if the arguments can't be right; called when a rule is planned.

@@ -27,6 +27,10 @@ class What(StrEnum):
     RULES = "rules"
     CONNECTIONS = "connections"
     UPLOADS = "uploads"
+    SCHEMAS = "schemas"
+    CUSTOM_SCHEMAS = "custom-schemas"
+    SCRIPTS = "scripts"
+    SERVICES = "services"
     FUNCTIONS = "functions"
     SOURCES = "sources"
     SINKS = "sinks"
@@ -40,6 +44,10 @@ class One(StrEnum):
     RULE = "rule"
     CONNECTION = "connection"
     UPLOAD = "upload"
+    SCHEMA = "schema"
+    CUSTOM_SCHEMA = "custom-schema"
+    SCRIPT = "script"
+    SERVICE = "service"
 
 
 class Verb(StrEnum):
@@ -53,13 +61,21 @@ class Verb(StrEnum):
     EXPLAIN = "explain"
 
 
+_PLACES = {
+    One.UPLOAD: "/config/uploads",
+    One.SCHEMA: "/schemas/protobuf",
+    One.CUSTOM_SCHEMA: "/schemas/custom",
+    One.SCRIPT: "/udf/javascript",
+}
 _LISTS = {
-    What.UPLOADS: "/config/uploads",
+    What.UPLOADS: _PLACES[One.UPLOAD],
+    What.SCHEMAS: _PLACES[One.SCHEMA],
+    What.CUSTOM_SCHEMAS: _PLACES[One.CUSTOM_SCHEMA],
+    What.SCRIPTS: _PLACES[One.SCRIPT],
     What.FUNCTIONS: "/metadata/functions",
     What.SOURCES: "/metadata/sources",
     What.SINKS: "/metadata/sinks",
 }
-_PLACES = {One.UPLOAD: "/config/uploads"}
 
 Server = Annotated[
     str,
@@ -116,11 +132,11 @@ def show(what: What, server: Server = _LOCAL, token: Token = "") -> None:
 
 @app.command("describe")
 def describe(one: str, name: str, server: Server = _LOCAL, token: Token = "") -> None:
-    """Show a stream, table, rule or connection; or a plugin: describe source|sink|function NAME."""
+    """Show one thing by its name; of plugins: describe source|sink|function NAME."""
     if one in ("source", "sink", "function"):
         path = f"/plugins/{one}s/{name}"
     else:
-        path = f"/{_one(one)}s/{name}"
+        path = f"{_place(_one(one))}/{name}"
     _print(Client(server, token).call("GET", path))
 
 
@@ -133,10 +149,10 @@ def create(
     server: Server = _LOCAL,
     token: Token = "",
 ) -> None:
-    """Define a stream or table by its statement, a rule or connection by its JSON."""
+    """Define a stream or table by its statement, anything else by its JSON."""
     text = _text(definition)
     body = {"sql": text} if one in (One.STREAM, One.TABLE) else _json(text)
-    _print(Client(server, token).call("POST", _PLACES.get(one, f"/{one}s"), body))
+    _print(Client(server, token).call("POST", _place(one), body))
 
 
 @app.command("update")
@@ -146,13 +162,13 @@ def update(
     """Replace a definition, given as for create."""
     text = _text(definition)
     body = {"sql": text} if one in (One.STREAM, One.TABLE) else _json(text)
-    _print(Client(server, token).call("PUT", f"/{one}s/{name}", body))
+    _print(Client(server, token).call("PUT", f"{_place(one)}/{name}", body))
 
 
 @app.command("drop")
 def drop(one: One, name: str, server: Server = _LOCAL, token: Token = "") -> None:
     """Delete something."""
-    _print(Client(server, token).call("DELETE", f"{_PLACES.get(one, f'/{one}s')}/{name}"))
+    _print(Client(server, token).call("DELETE", f"{_place(one)}/{name}"))
 
 
 @app.command("rule")
@@ -190,6 +206,10 @@ def import_(
     path = "/v2/data/import" if file.suffix in (".yaml", ".yml") else "/data/import"
     body = {"content": _text(f"@{file}")}
     _print(Client(server, token).call("POST", f"{path}?partial={int(partial)}", body))
+
+
+def _place(one: One) -> str:
+    return _PLACES.get(one, f"/{one}s")
 
 
 def _one(word: str) -> One:

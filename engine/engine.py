@@ -16,7 +16,7 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from engine.api import Config, Sink
+from engine.api import Sink
 from engine.batch import Batch, Row, SameMetadata
 from engine.catalog import Catalog, Stream, from_statement
 from engine.clock import Clock, SystemClock
@@ -41,11 +41,15 @@ from engine.run.operators import Topology, operators_of
 from engine.run.properties import Properties
 from engine.run.report import RuleReport, report_of
 from engine.run.resources import ResourcePool
+from engine.run.row_stream import RowStream
 from engine.run.rule import ResultLimit, Rule
 from engine.run.schedule import local_zone
 from engine.run.shared import Report, SharedSource
 from engine.run.source import SourceRunner, StreamReader
 from engine.run.trial import Trial
+from engine.schemas.files import SchemaFiles
+from engine.schemas.registry import SchemaRegistry
+from engine.services.functions import Services
 from engine.sql.ast import CreateStream, Select
 from engine.state.errors import StoreFailed
 from engine.state.lock import FolderLock
@@ -93,6 +97,9 @@ class Engine:
         self.catalog = Catalog()
         self.plugins = PluginRegistry(self.root)
         self.functions = EngineFunctions(self.plugins)
+        self.services = Services(self.root)
+        self.functions.provide(self.services)
+        self.schemas = SchemaRegistry(SchemaFiles(self.root))
         self.rules = RuleBook(self._home)
         self._properties = Properties(self.root)
         self._shared: dict[str, SharedSource] = {}
@@ -149,6 +156,7 @@ class Engine:
                 catalog=self.catalog,
                 plugins=self.plugins,
                 functions=self.functions,
+                schemas=self.schemas,
                 properties=self._properties,
                 resources=resources,
                 shared=self,
@@ -172,6 +180,7 @@ class Engine:
                         await self._builder.tables.close_all()
             self._tasks.cancel_scope.cancel()
         self._tasks = self._resources = self._builder = self._bus = None
+        self.services.close()
         if self._checkpoints is not None:
             self._checkpoints.close()
             self._checkpoints = None
@@ -460,6 +469,7 @@ class Engine:
             catalog=self.catalog if catalog is None else catalog,
             plugins=self.plugins,
             functions=self.functions,
+            schemas=self.schemas,
             properties=self._properties if properties is None else properties,
             resources=self._resources,
         )
@@ -499,7 +509,7 @@ class Engine:
             temp=True,
         )
         async with send, receive:
-            rule = await self.start(definition, extra_sinks=(_RowStream(send),))
+            rule = await self.start(definition, extra_sinks=(RowStream(send),))
             try:
                 async for row in receive:
                     yield row
@@ -588,20 +598,3 @@ class Engine:
         if self._tasks is None or self._builder is None:
             raise EngineError("the engine isn't running", hint="use it as 'async with Engine()'")
         return self._tasks, self._builder
-
-
-class _RowStream(Sink[Config]):
-    """Hands rows to the consumer of ``Engine.query``."""
-
-    def __init__(self, send: MemoryObjectSendStream[Row]) -> None:
-        self._send = send
-
-    async def collect(self, batch: Batch) -> None:
-        for row in batch.rows or ():
-            try:
-                await self._send.send(row)
-            except anyio.BrokenResourceError:  # the consumer has left the loop
-                return
-
-    async def close(self) -> None:
-        self._send.close()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
-from engine.batch import Batch
+from engine.batch import Batch, Row
 from engine.errors import RowError
 from engine.layout import Frame
+from engine.sql.ast import FieldDef
 
 Failure = tuple[int, RowError]
 """The place of an item in its batch, and what is wrong with it."""
@@ -55,3 +56,24 @@ class Encoder:
             except UNWRITABLE as error:
                 failures.append((index, RowError(f"can't be written as {self.name}: {error}")))
         return payloads, places, failures
+
+
+class Message(Protocol):
+    """A kind of message that a schema describes."""
+
+    @property
+    def columns(self) -> tuple[FieldDef, ...]:
+        """What it holds, as far as the schema tells."""
+
+    def reader(self, names: Collection[str] | None) -> Callable[[bytes], list[Row]]:
+        """Return what gives the rows of a payload; columns that ``names`` lacks aren't needed.
+
+        None means all. It raises ``ValueError`` for a payload that is no such message.
+        """
+
+    def encode(self, row: Row) -> bytes:
+        """Return the message that a row is.
+
+        Raises:
+            ValueError, TypeError: it can't be one.
+        """

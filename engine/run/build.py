@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,13 +36,16 @@ from engine.run.shared import Report
 from engine.run.sink import SinkRunner
 from engine.run.source import SourceRunner, StreamReader, decoder_for
 from engine.run.tables import LookupTables
+from engine.run.threaded import ThreadedPipeline, interruptible
 from engine.run.tokens import Start
+from engine.schemas.registry import SchemaRegistry
 from engine.sql.assemble import PipelineOptions, assemble
 from engine.sql.code import CallSite
-from engine.sql.compile import QueryOptions, has_state
+from engine.sql.compile import QueryOptions, calls_of, has_state
 from engine.sql.emissions import WindowOptions
 from engine.sql.event_time import EventTimeOptions
 from engine.sql.fingerprint import fingerprint
+from engine.sql.functions import FunctionSpec
 from engine.sql.pipeline import Pipeline
 from engine.sql.plan import Plan, Scan, Window
 from engine.state.scope import RuleState
@@ -69,6 +74,7 @@ class Builder:
         catalog: Catalog,
         plugins: PluginRegistry,
         functions: EngineFunctions,
+        schemas: SchemaRegistry,
         properties: Properties,
         resources: ResourcePool,
         shared: SharedStreams,
@@ -83,6 +89,7 @@ class Builder:
         self._catalog = catalog
         self._plugins = plugins
         self._functions = functions
+        self._schemas = schemas
         self._properties = properties
         self._resources = resources
         self._shared = shared
@@ -298,7 +305,19 @@ class Builder:
             lookups=self.tables.of(plan, self._catalog.__getitem__),
             forwards_payloads=forwards,
         )
-        return assemble(plan, layouts, self._functions, made, lambda site: self._bind(rule, site))
+        if not any(spec is not None and spec.is_blocking for spec in self._called(plan)):
+            return assemble(plan, layouts, self._functions, made, partial(self._bind, rule))
+        if made.lookups:
+            raise ConfigError(
+                f"rule {definition.id}: a query with lookup tables can't call functions that wait",
+                hint="let a rule look up, and another one call, with a memory topic in between",
+            )
+        stopped = threading.Event()
+        bind = partial(self._bind, rule, stopped=stopped)
+        return ThreadedPipeline(assemble(plan, layouts, self._functions, made, bind), stopped)
+
+    def _called(self, plan: Plan) -> Iterator[FunctionSpec | None]:
+        return (self._functions.get(call.name) for call in calls_of(plan))
 
     def _reader(self, rule: Rule, stream: Stream) -> StreamReader:
         if not stream.options.shared:
@@ -328,9 +347,10 @@ class Builder:
         instance = plugin.instance()
         ctx = self._context(owner, f"source[{stream.name}]", 0, report, plugin)
         with _blaming(f"source {plugin.name} of {stream.kind} {stream.name}", stream.at):
-            decoder_for(stream, Layout())
+            message = self._schemas.message(stream.options.format, stream.options.schema_id)
+            decoder_for(stream, Layout(), message)
             _bind_use(plugin, instance, config, ctx)
-        return SourceRunner(stream, instance, config, ctx, self._clock)
+        return SourceRunner(stream, instance, config, ctx, self._clock, message)
 
     def _letters(self, rule: Rule, *, writers: int) -> DeadLetters | None:
         """Return where a rule's dead letters go; ``writers`` is how many write them."""
@@ -369,6 +389,7 @@ class Builder:
                 cache=cache,
                 letters=letters,
                 takes_tokens=Capability.TOKEN in plugin.capabilities,
+                message=self._schemas.message(options.format, options.schema_id),
             )
 
     def _extra_sink(self, rule: Rule, sink: Sink[Any], index: int) -> SinkRunner:
@@ -377,15 +398,20 @@ class Builder:
         sink.config, sink.ctx = Config(), ctx
         return SinkRunner(op_id, sink, sink.config, SinkOptions(), ctx, self._clock)
 
-    def _bind(self, rule: Rule, site: CallSite) -> tuple[Callable[..., Any], Any]:
+    def _bind(
+        self, rule: Rule, site: CallSite, stopped: threading.Event | None = None
+    ) -> tuple[Callable[..., Any], Any]:
         spec = site.spec
         op_id = f"function[{spec.name}]"
         plugin = self._functions.plugin(spec.name)
         ctx = self._context(rule.id, op_id, site.number, rule.status.connection, plugin)
-        if spec.make is None:
-            return spec.call, ctx
-        instance: Function = spec.make()
-        return instance.exec, ctx
+        call = spec.call
+        if spec.make is not None:
+            instance: Function = spec.make()
+            call = instance.exec
+        if stopped is not None and spec.is_blocking and not spec.has_batch_form:
+            call = interruptible(call, stopped)
+        return call, ctx
 
     def _context(
         self,

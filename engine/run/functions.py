@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from engine.api import AggregateFunction, Function
 from engine.errors import ConfigError, EngineError, PluginError
@@ -24,8 +24,20 @@ from engine.sql.functions import (
 logger = logging.getLogger(__name__)
 
 
+class FunctionProvider(Protocol):
+    """Where further functions come from; what it gives may change at any time."""
+
+    def get(self, name: str) -> FunctionSpec | None:
+        """Return the function of exactly this name, None if there is none."""
+
+    def names(self) -> list[str]:
+        """Return the names of all functions."""
+
+
 class EngineFunctions(FunctionRegistry):
     """Looks a name up among the built-in functions, then the registered ones, then the plugins.
+
+    Those of added providers come last.
 
     A plugin whose file changes gives a new description, for rules that are planned afterwards.
     """
@@ -34,6 +46,7 @@ class EngineFunctions(FunctionRegistry):
         super().__init__(builtins())
         self._plugins = plugins
         self._described: dict[str, tuple[Plugin, FunctionSpec]] = {}
+        self._providers: list[FunctionProvider] = []
         for name in plugins.names(PluginKind.FUNCTION):
             if super().get(name) is not None:
                 logger.error("plugin %s isn't used: %s is a built-in function", name, name)
@@ -48,7 +61,8 @@ class EngineFunctions(FunctionRegistry):
             return known
         plugin = self.plugin(name)
         if plugin is None:
-            return None
+            found = (provider.get(name) for provider in self._providers)
+            return next((spec for spec in found if spec is not None), None)
         made, spec = self._described.get(name, (None, None))
         if spec is None or made is not plugin:
             spec = spec_of_plugin(plugin)
@@ -67,7 +81,12 @@ class EngineFunctions(FunctionRegistry):
         return plugin if plugin.name == name else None  # names of plugins are exact
 
     def names(self) -> list[str]:
-        return sorted({*super().names(), *self._plugins.names(PluginKind.FUNCTION)})
+        provided = (name for provider in self._providers for name in provider.names())
+        return sorted({*super().names(), *self._plugins.names(PluginKind.FUNCTION), *provided})
+
+    def provide(self, provider: FunctionProvider, *, first: bool = False) -> None:
+        """Take further functions from somewhere, before or after those of other providers."""
+        self._providers.insert(0 if first else len(self._providers), provider)
 
     def __iter__(self) -> Iterator[FunctionSpec]:
         """Yield all functions that can be used; what is wrong with others is logged."""
@@ -137,6 +156,7 @@ def spec_of_plugin(plugin: Plugin) -> FunctionSpec:
         doc=inspect.getdoc(example) or "",
         wants_context=True,
         stateless=example.stateless,
+        is_blocking=example.blocking,
         has_batch_form=example.stateless and Capability.BATCH in plugin.capabilities,
         make=plugin.instance,
         validate=_explained(example.validate, plugin),

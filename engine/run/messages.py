@@ -18,7 +18,7 @@ import msgspec
 from engine.api import Token
 from engine.batch import Batch, ColumnMetadata, PickedMetadata, Row
 from engine.clock import Clock
-from engine.codec import UNWRITABLE, Encoder, JsonEncoder, encoder
+from engine.codec import UNWRITABLE, Encoder, JsonEncoder, Message, MessageEncoder, encoder
 from engine.errors import RowError
 from engine.run.dynamic import Compute
 from engine.run.properties import SinkOptions
@@ -121,8 +121,11 @@ class Composer:
         lose: Lose,
         *,
         takes_payloads: bool,
+        message: Message | None = None,
     ) -> None:
         """``dynamic`` are the properties to compute for each message.
+
+        ``message`` is what its schema says, for a format that has schemas.
 
         Raises:
             ConfigError: the options can't work.
@@ -136,14 +139,16 @@ class Composer:
         self._lose = lose
         text = options.data_template
         self._template = compile_template(text, clock=clock, lenient=True) if text else None
-        self._writes_text = bool(text) and takes_payloads and self._select is None
         self._delimited = options.format.lower() == "delimited"
         encode = encoder(
             options.format,
             delimiter=options.delimiter,
             has_header=options.has_header,
             fields=options.fields,
+            message=message,
         )
+        is_text = self._select is None and not isinstance(encode, MessageEncoder)
+        self._writes_text = bool(text) and takes_payloads and is_text
         self.writes_json = takes_payloads and isinstance(encode, JsonEncoder)
         self._encoder: Encoder | None = encode if takes_payloads else None
         if self._writes_text:

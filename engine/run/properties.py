@@ -51,6 +51,8 @@ class SinkOptions(
     data_template: str = ""
     """A template whose text is sent, or read as JSON where something follows that needs data."""
     format: str = "json"
+    schema_id: str = ""
+    """``<schema>.<Message>``, for formats protobuf and custom."""
     delimiter: str = ","
     """Between the columns of format delimited."""
     has_header: bool = False
@@ -112,9 +114,6 @@ class SinkOptions(
 
 
 _DESTINATIONS = ("topic", "path", "url")
-_LATER = frozenset({"schemaId"})
-"""Common sink properties of the reference that this version refuses rather than ignores."""
-_OFF: tuple[Any, ...] = (None, False, 0, "", {}, "0")
 
 
 class Properties:
@@ -201,9 +200,6 @@ class Properties:
         given = {k: v for k, v in action.properties.items() if k != "resourceId"}
         merged = self._merged(PluginKind.SINK, plugin, resource, given, action.where)
         where = f"sink {action.type}"
-        for key in sorted(_LATER & merged.keys() - known):
-            if merged.pop(key) not in _OFF:
-                raise ConfigError(f"{where}: {key} is not supported yet", at=action.where.of(key))
         if "tableDataField" in merged.keys() - known:
             merged.setdefault("dataField", merged.pop("tableDataField"))
         common = set(SinkOptions.__struct_encode_fields__)

@@ -12,6 +12,7 @@ import anyio
 from engine.api import CURRENT_USE, Config, Context, Sink, Use
 from engine.backoff import Backoff
 from engine.clock import Clock
+from engine.codec import Message
 from engine.guard import close_quietly, guarded
 from engine.offspring import begin_use, children_of
 from engine.run.alarm import Alarm
@@ -57,8 +58,10 @@ class SinkRunner:
         cache: Cache | None = None,
         letters: Letters | None = None,
         takes_tokens: bool = False,
+        message: Message | None = None,
     ) -> None:
         """``cache`` keeps what can't be delivered now, ``letters`` take what never will be.
+        ``message`` is what its schema says, for a format that has schemas.
 
         ``takes_tokens`` says that the sink wants to know batches again.
 
@@ -82,7 +85,12 @@ class SinkRunner:
             dynamic[DESTINATION] = compile_template(options.resend_destination, clock=clock)
         self._tokens = Tokens(name, tuple(dynamic)) if takes_tokens else None
         self._composer = Composer(
-            options, dynamic, clock, self._lose, takes_payloads=sink.takes_payloads
+            options,
+            dynamic,
+            clock,
+            self._lose,
+            takes_payloads=sink.takes_payloads,
+            message=message,
         )
         self._forwarder: Forwarder | None = None
         if cache is not None:

@@ -16,7 +16,7 @@ from engine.backoff import Backoff
 from engine.batch import Batch
 from engine.catalog import Stream
 from engine.clock import Clock
-from engine.codec import Decoder, Failure, RowsDecoder, decoder
+from engine.codec import Decoder, Failure, Message, RowsDecoder, decoder
 from engine.errors import EndOfStream, NotConnected, PluginError
 from engine.guard import close_quietly, guarded
 from engine.layout import Frame, Layout
@@ -128,14 +128,22 @@ class StreamReader(Protocol):
         """Let go of the source, once the rule is done with all that it gave."""
 
 
-def decoder_for(stream: Stream, layout: Layout) -> Decoder:
+def decoder_for(stream: Stream, layout: Layout, message: Message | None) -> Decoder:
     """Return what decodes the messages of a stream.
+
+    ``message`` is what its schema says, for a format that has schemas.
 
     Raises:
         ConfigError: the options of the stream name no format.
     """
     options = stream.options
-    return decoder(options.format, layout, stream.schema, delimiter=options.delimiter or ",")
+    return decoder(
+        options.format,
+        layout,
+        stream.schema,
+        delimiter=options.delimiter or ",",
+        message=message,
+    )
 
 
 class SourceRunner:
@@ -150,7 +158,9 @@ class SourceRunner:
         config: Config,
         ctx: Context,
         clock: Clock,
+        message: Message | None = None,
     ) -> None:
+        """``message`` is what its schema says, for a format that has schemas."""
         self.name = f"source[{stream.name}]"
         self.stream = stream
         self.layout = Layout()
@@ -158,6 +168,7 @@ class SourceRunner:
         self.decoding = OperatorMetrics()
         self.config = config
         self._source = source
+        self._message = message
         self._use = Use(config, ctx)
         self._clock = clock
         self._subscribers: list[Subscriber] = []
@@ -331,7 +342,7 @@ class SourceRunner:
     def _renewed(self) -> Decoder:
         """Make the decoder for what is read by now."""
         self._decoded = self.layout.form
-        self._decoder = decoder_for(self.stream, self.layout)
+        self._decoder = decoder_for(self.stream, self.layout, self._message)
         return self._decoder
 
     def _check(self, batch: Batch) -> None:

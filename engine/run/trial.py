@@ -19,6 +19,7 @@ from engine.run.rule import Rule, RuleParts
 from engine.run.shared import Report
 from engine.run.source import SourceRunner, StreamReader
 from engine.run.tables import LookupTables
+from engine.schemas.registry import SchemaRegistry
 from engine.state.store import CheckpointStore
 
 
@@ -33,6 +34,7 @@ class Trial:
         catalog: Catalog,
         plugins: PluginRegistry,
         functions: EngineFunctions,
+        schemas: SchemaRegistry,
         properties: Properties,
         resources: ResourcePool,
     ) -> None:
@@ -43,6 +45,7 @@ class Trial:
             catalog=catalog,
             plugins=plugins,
             functions=functions,
+            schemas=schemas,
             properties=properties,
             resources=resources,
             shared=self,

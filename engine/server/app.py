@@ -22,14 +22,17 @@ from engine.server.guard import Guard
 from engine.server.http import (
     batch,
     configs,
+    functions,
     live,
     plugins,
     plugins_changing,
     rules,
+    schemas,
     streams,
     system,
     transfer,
 )
+from engine.server.http.document import complete
 from engine.server.http.replies import AnyRequest
 from engine.server.problems import ENCODING, GENERAL, NOT_FOUND, UNDEFINED, problem_of
 from engine.server.service import Service
@@ -41,6 +44,8 @@ _ROUTES: list[Any] = [
     *streams.ROUTES,
     *rules.ROUTES,
     *configs.ROUTES,
+    *schemas.ROUTES,
+    *functions.ROUTES,
     *plugins.ROUTES,
     *plugins_changing.ROUTES,
     *transfer.ROUTES,
@@ -71,6 +76,7 @@ def application(service: Service, audit: AuditLog) -> ASGIApp:
             version=__version__,
             description="Streams, rules and what belongs to them; paths and JSON are eKuiper's.",
             path="/openapi",
+            use_handler_docstrings=True,
             render_plugins=[JsonRenderPlugin(), YamlRenderPlugin()],
         ),
         cors_config=CORSConfig(allow_origins=origins) if origins else None,
@@ -78,6 +84,7 @@ def application(service: Service, audit: AuditLog) -> ASGIApp:
         logging_config=None,
         state=State({}),
     )
+    complete(inner)
     return Guard(inner, settings, service.credentials, audit)
 
 

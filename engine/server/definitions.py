@@ -39,6 +39,7 @@ class Kind(StrEnum):
     """Named ``type.key``, as sink configurations."""
     SINK_CONFIG = "sinkConfig"
     CONNECTION = "connection"
+    SCRIPT = "script"
     TOKEN = "token"
     """The hash of an API token."""
 

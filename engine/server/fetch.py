@@ -37,7 +37,10 @@ class Fetcher:
         Raises:
             Problem: it isn't allowed, isn't there, or is too long.
         """
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            raise Problem(f"{url[:60]!r} is no URL") from None
         if parts.scheme == "file" or not parts.scheme:
             return await anyio.to_thread.run_sync(self._local, url)
         if parts.scheme not in ("http", "https"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -15,11 +16,13 @@ from engine.server.limits import RateLimit
 from engine.server.problems import GENERAL, Problem
 from engine.server.settings import ServerSettings
 
+_SLASHES = re.compile(r"/{2,}")
 _OPEN = frozenset({"/", "/ping", "/healthz", "/ready"})
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _ADMINISTRATION = ("/stop", "/configs", "/data/", "/v2/data/", "/async/", "/ruleset/import")
-_CODE = ("/plugins", "/udf", "/services")
+_CODE = ("/plugins", "/udf", "/services", "/schemas/custom")
 """What these take is run by the server."""
+_CREDENTIALS = "/tokens"
 _NOBODY = Caller("anybody", Role.ADMIN, is_known=False)
 _FAILURES_PER_SECOND = 0.2
 _FAILURES_AT_ONCE = 10
@@ -47,6 +50,8 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
+        # the router reads //tokens as /tokens: what is judged here must be what is called
+        scope["path"] = _SLASHES.sub("/", scope["path"])
         call = _Call(scope)
         try:
             caller = self._admit(call)
@@ -112,9 +117,9 @@ class Guard:
                 f"{caller.name} may not do this: it takes the role {needed.name.lower()}",
                 status=HTTPStatus.FORBIDDEN,
             )
-        if not caller.is_known and call.method not in _READING and call.path.startswith(_CODE):
+        if not caller.is_known and _is_for_known(call):
             raise Problem(
-                "plugins can only be changed by somebody who is known",
+                "tokens, and what the server runs, are for callers who are known",
                 status=HTTPStatus.FORBIDDEN,
                 hint="set 'authentication: true' in etc/server.yaml and send a token",
             )
@@ -175,13 +180,19 @@ class _Call:
 
 
 def _role_for(call: _Call) -> Role:
-    if call.path.startswith("/tokens"):
+    if call.path.startswith(_CREDENTIALS):
         return Role.ADMIN
     if call.method in (*_READING, "WEBSOCKET"):
         return Role.READ
     if call.path.startswith((*_ADMINISTRATION, *_CODE)):
         return Role.ADMIN
     return Role.WRITE
+
+
+def _is_for_known(call: _Call) -> bool:
+    """Tell whether a call would outlive a time without authentication, or run somebody's code."""
+    changes_code = call.method not in _READING and call.path.startswith(_CODE)
+    return changes_code or call.path.startswith(_CREDENTIALS)
 
 
 def _is_address(name: str) -> bool:

@@ -188,7 +188,9 @@ class Rules:
         declared = {
             name: column
             for scan in plan.scans
-            for name, column in schema_of(self._engine.catalog[scan.stream]).items()
+            for name, column in schema_of(
+                self._engine.catalog[scan.stream], self._engine.schemas
+            ).items()
         }
         found: dict[str, Any] = {}
         for item in plan.root.items:

@@ -27,6 +27,7 @@ def sandbox(engine: Engine) -> Engine:
         private_hosts=engine.private_hosts,
     )
     made.plugins, made.functions = engine.plugins, engine.functions
+    made.schemas = engine.schemas
     made.catalog.become(engine.catalog)
     made.properties.become(engine.properties)
     return made

@@ -12,12 +12,17 @@ from anyio.abc import TaskGroup
 
 from engine.config.zone import named_zone
 from engine.engine import Engine
+from engine.scripts.functions import Scripts
 from engine.server.configs import Configs
 from engine.server.credentials import Credentials
 from engine.server.definitions import Definitions
+from engine.server.external import ExternalServices
 from engine.server.fetch import Fetcher
+from engine.server.jobs import Jobs
 from engine.server.live import Live
 from engine.server.rules import Rules
+from engine.server.schemas import Schemas
+from engine.server.scripts import StoredScripts
 from engine.server.settings import ServerSettings
 from engine.server.streams import Streams
 from engine.server.transfer import Transfer
@@ -45,14 +50,28 @@ class Service:
         self.rules = Rules(engine, definitions, turns, tasks)
         self.configs = Configs(engine, definitions, turns)
         self.uploads = uploads
-        self.transfer = Transfer(definitions, self.streams, self.rules, self.configs, uploads)
         self.trials = Trials(engine, tasks)
         self.live = Live(engine)
+        self.jobs = Jobs(tasks)
         self.fetcher = Fetcher(uploads.folder, settings.private_hosts, settings.max_upload)
+        self.schemas = Schemas(engine.schemas, turns, self.fetcher)
+        self.external = ExternalServices(engine.services, turns, self.fetcher)
+        scripts = Scripts()
+        engine.functions.provide(scripts, first=True)
+        self.scripts = StoredScripts(scripts, definitions, turns)
+        self.transfer = Transfer(
+            definitions,
+            self.streams,
+            self.rules,
+            self.configs,
+            uploads,
+            {"Schema": self.schemas, "scripts": self.scripts, "Service": self.external},
+        )
 
     async def recover(self) -> None:
         """Bring back everything that was defined before."""
         self.configs.recover()
+        self.scripts.recover()
         self.streams.recover()
         await self.rules.recover()
         self.is_ready = True

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from engine.catalog import Stream
+from engine.schemas.registry import SchemaRegistry
 from engine.server.secrets import masked
 from engine.sql.ast import ArrayType, FieldDef, StructType, Type
 
@@ -34,9 +35,17 @@ def detail_of(stream: Stream) -> dict[str, str]:
     }
 
 
-def schema_of(stream: Stream) -> dict[str, Any]:
-    """Return the columns in a form like JSON Schema; a schemaless stream has none."""
-    return {field.name: _column(field) for field in stream.schema.fields}
+def schema_of(stream: Stream, schemas: SchemaRegistry) -> dict[str, Any]:
+    """Return the columns in a form like JSON Schema: those declared, else those of its format.
+
+    Raises:
+        ConfigError: its format has a schema that can't be used.
+    """
+    fields = stream.schema.fields
+    if not fields:
+        message = schemas.message(stream.options.format, stream.options.schema_id)
+        fields = () if message is None else message.columns
+    return {field.name: _column(field) for field in fields}
 
 
 def _options(stream: Stream) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
+import anyio
 import msgspec
 
 from engine.config.document import parse
@@ -38,8 +39,24 @@ SECTIONS = (
     "uploads",
     "scripts",
 )
-_NOT_HERE = ("nativePlugins", "portablePlugins", "Service", "Schema", "scripts")
+_NOT_HERE = ("nativePlugins", "portablePlugins")
 """What this server can't take from a file of the reference; each entry is reported."""
+
+
+class Part(Protocol):
+    """A kind of definitions that are exported by name as JSON text."""
+
+    def export(self) -> dict[str, str]:
+        """Return all that clients have defined."""
+
+    def is_code(self, key: str, entry: dict[str, Any]) -> bool:
+        """Tell whether the server would run an entry, which not everybody may make it do."""
+
+    async def take(self, key: str, entry: dict[str, Any]) -> None:
+        """Take an entry in, in place of one of that name."""
+
+    async def clear(self, *, code: bool) -> None:
+        """Delete all that clients have defined, with ``code`` also what the server runs."""
 
 
 @dataclass(slots=True)
@@ -71,13 +88,17 @@ class Transfer:
         rules: Rules,
         configs: Configs,
         uploads: Uploads,
+        parts: Mapping[str, Part],
     ) -> None:
+        """``parts`` are further sections of a file."""
         self._definitions = definitions
         self._streams = streams
         self._rules = rules
         self._configs = configs
         self._uploads = uploads
+        self._parts = parts
         self.last = Imported()
+        self._taking = anyio.Lock()
 
     # -- export --------------------------------------------------------------------------------
 
@@ -108,6 +129,8 @@ class Transfer:
         found["sourceConfig"] = self._sections(Kind.SOURCE_CONFIG, show)
         found["sinkConfig"] = self._sections(Kind.SINK_CONFIG, show)
         found["connectionConfig"] = self._connections(show)
+        for section, part in self._parts.items():
+            found[section] = {name: show(text) for name, text in part.export().items()}
         return found
 
     def rule_set(self, *, secrets: bool = False) -> dict[str, dict[str, str]]:
@@ -161,20 +184,30 @@ class Transfer:
 
     # -- import --------------------------------------------------------------------------------
 
-    async def take(self, text: str, *, partial: bool, is_json: bool = True) -> Imported:
+    async def take(self, text: str, *, partial: bool, code: bool, is_json: bool = True) -> Imported:
         """Take a file in; without ``partial`` everything that is here is deleted first.
 
-        What can't be taken is reported, and nothing else suffers from it.
+        What can't be taken is reported, and nothing else suffers from it. ``code`` tells whether
+        whoever sends the file may change what the server runs.
 
         Raises:
             EngineError: the file can't be read; nothing was changed.
         """
         sections = _sections_of(text, is_json=is_json)
+        async with self._taking:
+            return await self._take(sections, partial=partial, code=code)
+
+    async def _take(
+        self, sections: dict[str, dict[str, Any]], *, partial: bool, code: bool
+    ) -> Imported:
         imported = Imported()
         if not partial:
-            await self.clear()
+            await self.clear(code=code)
         await self._take_configs(sections, imported)
         await self._take_uploads(sections["uploads"], imported)
+        for section, part in self._parts.items():
+            for name, value in sections[section].items():
+                await self._one(imported, section, name, self._take_part, part, name, value, code)
         for section, kind in (("streams", "stream"), ("tables", "table")):
             for name, value in sections[section].items():
                 sql = value.get("sql") if isinstance(value, dict) else value
@@ -187,8 +220,8 @@ class Transfer:
         self.last = imported
         return imported
 
-    async def clear(self) -> None:
-        """Delete every rule, stream, table, section and connection."""
+    async def clear(self, *, code: bool) -> None:
+        """Delete everything that is defined, with ``code`` also what the server runs."""
         for rule_id in self._rules.ids():
             await self._rules.delete(rule_id)
         kinds: tuple[StreamKind, ...] = ("table", "stream")
@@ -204,6 +237,16 @@ class Transfer:
                 await self._configs.drop_section(plugin_kind, plugin, key)
         for name in list(self._definitions.all(Kind.CONNECTION)):
             await self._configs.drop_connection(name)
+        for part in self._parts.values():
+            await part.clear(code=code)
+
+    async def _take_part(self, part: Part, name: str, value: Any, code: bool) -> None:
+        entry = msgspec.json.decode(value) if isinstance(value, str) else value
+        if not isinstance(entry, dict):
+            raise Problem("expected an object")
+        if part.is_code(name, entry) and not code:
+            raise Problem("what the server runs can only be changed by a known administrator")
+        await part.take(name, entry)
 
     async def _take_stream(self, kind: Any, name: str, sql: Any) -> None:
         if not isinstance(sql, str):

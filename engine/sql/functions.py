@@ -209,6 +209,8 @@ class FunctionSpec:
     wants_row: bool = False
     """The accumulator's ``add`` and ``remove`` take the row, as a dict, before the arguments."""
     make: Callable[[], Any] | None = None
+    is_blocking: bool = False
+    """It waits for something, so that queries which call it run in a thread."""
     has_batch_form: bool = False
     """What ``make`` gives has ``exec_batch``; only for functions that are stateless."""
     validate: Validation | None = None

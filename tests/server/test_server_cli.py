@@ -43,6 +43,20 @@ async def test_the_main_verbs(server: Running, tmp_path: Path, capsys: Any) -> N
     assert await server.json("GET", "/rules/a") == rule("a")
 
 
+async def test_schemas_are_managed_like_everything_else(server: Running, capsys: Any) -> None:
+    text = 'syntax = "proto3"; message Book { string title = 1; }'
+    assert await run(server, "create", "schema", json.dumps({"name": "b", "content": text})) == 0
+    assert await run(server, "update", "schema", "b", json.dumps({"content": text})) == 0
+    capsys.readouterr()
+    for words, found in ((("show", "schemas"), ["b"]), (("show", "scripts"), [])):
+        assert await run(server, *words) == 0
+        assert json.loads(capsys.readouterr().out) == found
+    assert await run(server, "describe", "schema", "b") == 0
+    assert json.loads(capsys.readouterr().out)["content"] == text
+    assert await run(server, "drop", "schema", "b") == 0
+    assert await run(server, "show", "custom-schemas") == 0
+
+
 async def test_refusals_are_told_in_the_server_s_words(server: Running, capsys: Any) -> None:
     for arguments in (
         ("describe", "rule", "none"),

@@ -160,6 +160,35 @@ async def test_a_file_that_cannot_be_read_changes_nothing(server: Running) -> No
     assert await server.json("GET", "/streams") == ["demo"]
 
 
+async def test_an_import_may_go_on_after_its_answer(server: Running) -> None:
+    async def ended(job_id: str) -> Any:
+        with anyio.fail_after(10):
+            while True:
+                task = await server.json("GET", f"/async/task/{job_id}")
+                if task["status"] not in ("pending", "running"):
+                    return task
+                await anyio.sleep(0.01)
+
+    body = {"content": json.dumps(EXPORTED)}
+    job_id = (await server.json("POST", "/async/data/import", body))["id"]
+    task = await ended(job_id)
+    assert (task["id"], task["status"]) == (job_id, "failed")
+    assert "imported 1 streams, 1 tables and 1 rules" in task["message"]
+    assert task["updatedTimestamp"] >= task["createdTimestamp"] > 0
+    body = {"content": json.dumps({"streams": {"demo": DEMO}})}
+    job_id = (await server.json("POST", "/async/data/import?partial=1", body))["id"]
+    assert (await ended(job_id))["status"] == "completed"
+    await server.json("POST", f"/async/task/{job_id}/cancel")
+    assert (await ended(job_id))["status"] == "completed"
+    many = {"rules": {f"r{n}": json.dumps(rule(f"r{n}")) for n in range(200)}}
+    body = {"content": json.dumps(many)}
+    job_id = (await server.json("POST", "/async/data/import?partial=1", body))["id"]
+    await server.json("POST", f"/async/task/{job_id}/cancel")
+    assert (await ended(job_id))["status"] == "cancelled"
+    assert len(await server.json("GET", "/rules")) < 200
+    assert (await server.refused("GET", "/async/task/nosuch"))[0] == 404
+
+
 async def test_a_rule_set_is_imported_from_an_upload(server: Running) -> None:
     content = json.dumps(
         {"streams": {"demo": DEMO}, "tables": {}, "rules": {"a": json.dumps(rule("a"))}}

@@ -236,6 +236,12 @@ async def test_a_known_administrator_installs_a_plugin(start: Start) -> None:
         assert (answer.status_code, answer.text) == (201, "function plugin twice is created")
         assert (await server.json("GET", "/plugins/functions/twice"))["version"] == "1.2.0"
         assert await server.json("GET", "/plugins/functions") == ["twice"]
+        register = "/plugins/functions/twice/register"
+        await server.json("POST", register, {"functions": ["twice"]})
+        status, _, message = await server.refused("POST", register, {"functions": ["twise"]})
+        assert status == 400
+        assert "did you mean 'twice'?" in message
+        assert await server.json("GET", "/plugins/functions/prebuild") == {}
         await server.stream()
         sql = "SELECT twice(n) AS t FROM demo"
         await server.json("POST", "/rules/validate", rule("a", sql))

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 from litestar import Response, post
 from litestar.types import ASGIApp, Message
 
-from engine.server.http.replies import (
-    OBJECT,
-    AnyRequest,
-    a_list,
-    body_of,
-    documented,
-    json,
-)
+from engine.server.http.document import OBJECTS, STRING, a_list, an_object, documented
+from engine.server.http.replies import AnyRequest, body_of, json
 from engine.server.problems import Problem
 
 _MOST = 1000
+_PART = an_object(["method", "path"], method=STRING, path=STRING, body=STRING)
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -30,7 +24,7 @@ class Part(msgspec.Struct, frozen=True):
     body: str = ""
 
 
-@post("/batch/req", status_code=200, operation_class=documented(a_list(OBJECT)))
+@post("/batch/req", status_code=200, operation_class=documented(a_list(_PART), reply=OBJECTS))
 async def batch(request: AnyRequest) -> Response[bytes]:
     """Carry out requests in their order; each has its own answer."""
     parts = await body_of(request, list[Part])
@@ -38,7 +32,7 @@ async def batch(request: AnyRequest) -> Response[bytes]:
         raise Problem(f"more than {_MOST} requests")
     answers = []
     for part in parts:
-        if urlsplit(part.path).path.rstrip("/").startswith("/batch"):
+        if part.path.partition("?")[0].rstrip("/").startswith("/batch"):
             answers.append({"code": 400, "error": "a batch can't hold another one"})
             continue
         answers.append(await _answer(request, part))

@@ -10,18 +10,8 @@ from litestar.params import FromPath, FromQuery
 
 from engine.registry import PluginKind
 from engine.server.configs import ConnectionDef
-from engine.server.http.replies import (
-    OBJECT,
-    STRING,
-    AnyRequest,
-    Serving,
-    an_object,
-    body_of,
-    documented,
-    json,
-    stored,
-    text,
-)
+from engine.server.http.document import OBJECT, OBJECTS, STRING, an_object, documented
+from engine.server.http.replies import AnyRequest, Serving, body_of, json, stored, text
 from engine.server.metadata import function_metadata, plugin_list, plugin_metadata
 from engine.server.problems import Problem, missing
 from engine.server.sandbox import check_connection
@@ -31,7 +21,7 @@ _Properties = documented(OBJECT)
 _KINDS = {"sources": PluginKind.SOURCE, "sinks": PluginKind.SINK}
 
 
-@get("/connections")
+@get("/connections", operation_class=documented(reply=OBJECTS))
 async def list_connections(service: Serving) -> Response[bytes]:
     """Return all named connections."""
     return json(service.configs.connections())
@@ -45,7 +35,7 @@ async def create_connection(service: Serving, request: AnyRequest) -> Response[s
     return text("success", 201)
 
 
-@get("/connections/{name:str}")
+@get("/connections/{name:str}", operation_class=documented(reply=OBJECT))
 async def get_connection(
     service: Serving, request: AnyRequest, name: FromPath[str]
 ) -> Response[bytes]:
@@ -87,31 +77,31 @@ async def connect(
     return text("success")
 
 
-@get("/metadata/functions")
+@get("/metadata/functions", operation_class=documented(reply=OBJECTS))
 async def list_functions(service: Serving) -> Response[bytes]:
     """Return all functions of SQL, with what forms need to know."""
     return json(function_metadata(service.engine.functions))
 
 
-@get("/metadata/resources")
+@get("/metadata/resources", operation_class=documented(reply=OBJECT))
 async def list_resources(service: Serving) -> Response[bytes]:
     """Return the stored sections of sinks, by type."""
     return json(service.configs.resources())
 
 
-@get("/metadata/connections")
+@get("/metadata/connections", operation_class=documented(reply=OBJECTS))
 async def connection_types(service: Serving) -> Response[bytes]:
     """Return the types of plugins that connections are for."""
     return json(plugin_list(service.engine.plugins, PluginKind.SINK, connected_only=True))
 
 
-@get("/metadata/operators")
+@get("/metadata/operators", operation_class=documented(reply=OBJECTS))
 async def list_operators() -> Response[bytes]:
     """Return the operators of rules drawn as graphs; there are none here."""
     return json([])
 
 
-@get("/metadata/{role:str}")
+@get("/metadata/{role:str}", operation_class=documented(reply=OBJECTS))
 async def list_metadata(
     service: Serving, role: FromPath[str], kind: FromQuery[str] = ""
 ) -> Response[bytes]:
@@ -119,7 +109,7 @@ async def list_metadata(
     return json(plugin_list(service.engine.plugins, _kind(role), lookup=kind == "lookup"))
 
 
-@get("/metadata/{role:str}/{plugin:str}")
+@get("/metadata/{role:str}/{plugin:str}", operation_class=documented(reply=OBJECT))
 async def get_metadata(
     service: Serving, role: FromPath[str], plugin: FromPath[str]
 ) -> Response[bytes]:
@@ -127,7 +117,7 @@ async def get_metadata(
     return json(plugin_metadata(service.engine.plugins, _kind(role), plugin))
 
 
-@get("/metadata/{role:str}/yaml/{plugin:str}")
+@get("/metadata/{role:str}/yaml/{plugin:str}", operation_class=documented(reply=OBJECT))
 async def get_sections(
     service: Serving, role: FromPath[str], plugin: FromPath[str]
 ) -> Response[bytes]:

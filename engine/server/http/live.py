@@ -14,17 +14,9 @@ from litestar.response import Stream
 
 from engine.server.credentials import Caller
 from engine.server.feed import Feed
-from engine.server.http.replies import (
-    OBJECT,
-    STRING,
-    Serving,
-    an_object,
-    body_of,
-    documented,
-    json,
-    text,
-)
+from engine.server.http.document import OBJECT, SQL, STRING, an_object, documented
 from engine.server.http.replies import AnyRequest as AnyRequest
+from engine.server.http.replies import Serving, body_of, json, text
 from engine.server.live import MOST_RATE
 from engine.server.problems import Problem
 from engine.server.service import Service
@@ -33,7 +25,8 @@ from engine.server.trials import TrialDef
 _Socket = WebSocket[Caller, None, State]
 _Rate = Annotated[int, QueryParameter(ge=1, le=MOST_RATE)]
 _Trial = documented(
-    an_object(["sql"], id=STRING, sql=STRING, mockSource=OBJECT, sinkProps=OBJECT, options=OBJECT)
+    an_object(["sql"], id=STRING, sql=SQL, mockSource=OBJECT, sinkProps=OBJECT, options=OBJECT),
+    reply=OBJECT,
 )
 _EVENTS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _HEARTBEAT = 15.0

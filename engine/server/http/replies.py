@@ -7,14 +7,13 @@ from typing import Any, TypeVar
 
 import msgspec
 from litestar import Request, Response
-from litestar.datastructures import State
+from litestar.datastructures import FormMultiDict, State
 from litestar.di import NamedDependency
 from litestar.enums import MediaType
-from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
-from litestar.openapi.spec.enums import OpenAPIType
 
 from engine.server.credentials import Caller
 from engine.server.definitions import Condition, etag_of
+from engine.server.http.document import BOOLEAN, NAMES, OBJECT, OBJECTS, SQL, STRING, an_object
 from engine.server.problems import ENCODING, Problem
 from engine.server.service import Service
 
@@ -91,49 +90,38 @@ async def body_of(request: AnyRequest, kind: type[T]) -> T:
         raise Problem(f"invalid body: {error}", code=ENCODING) from None
 
 
+async def form_of(request: AnyRequest) -> FormMultiDict:
+    """Return the form of a request.
+
+    Raises:
+        Problem: the body is none.
+    """
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        raise Problem("send a form", status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE, code=ENCODING)
+    try:
+        return await request.form()
+    except ValueError as error:  # a text that isn't UTF-8, a part without a name
+        raise Problem(f"the form can't be read: {error}", code=ENCODING) from None
+
+
 def flag(request: AnyRequest, name: str) -> bool:
     """Tell whether a query parameter says yes: ``1``, ``true`` or ``t``."""
     return request.query_params.get(name, "").lower() in ("1", "t", "true")
 
 
-def documented(schema: Schema, *, required: bool = True) -> type[Operation]:
-    """Return the operation of a route that reads its body itself, for the OpenAPI document."""
-
-    class Documented(Operation):
-        def __post_init__(self) -> None:
-            content = {"application/json": OpenAPIMediaType(schema=schema)}
-            self.request_body = RequestBody(content=content, required=required)
-
-    return Documented
-
-
-STRING = Schema(type=OpenAPIType.STRING)
-OBJECT = Schema(type=OpenAPIType.OBJECT)
-
-
-def an_object(required: list[str] | None = None, **properties: Schema) -> Schema:
-    """Return the schema of an object."""
-    return Schema(type=OpenAPIType.OBJECT, required=required, properties=dict(properties))
-
-
-def a_list(items: Schema) -> Schema:
-    """Return the schema of a list."""
-    return Schema(type=OpenAPIType.ARRAY, items=items)
-
-
-STATEMENT = an_object(["sql"], sql=STRING)
-TAGS = an_object(["tags"], tags=a_list(STRING))
+STATEMENT = an_object(["sql"], sql=SQL)
+TAGS = an_object(["tags"], tags=NAMES)
 RULE = an_object(
     ["sql", "actions"],
     id=STRING,
     name=STRING,
     version=STRING,
-    sql=STRING,
-    actions=a_list(OBJECT),
+    sql=SQL,
+    actions=OBJECTS,
     options=OBJECT,
-    triggered=Schema(type=OpenAPIType.BOOLEAN),
-    tags=a_list(STRING),
-    temp=Schema(type=OpenAPIType.BOOLEAN),
+    triggered=BOOLEAN,
+    tags=NAMES,
+    temp=BOOLEAN,
 )
 
 

@@ -10,6 +10,7 @@ from litestar import Response, delete, get, patch, post, put
 from litestar.params import FromPath
 
 from engine.errors import EngineError
+from engine.server.http.document import OBJECT, OBJECTS, documented
 from engine.server.http.replies import (
     RULE,
     TAGS,
@@ -18,7 +19,6 @@ from engine.server.http.replies import (
     body_of,
     body_text,
     condition,
-    documented,
     json,
     stored,
     text,
@@ -30,6 +30,8 @@ _Rule = documented(RULE)
 _Tags = documented(TAGS)
 _AT_ONCE = 50
 """Rules of a bulk that are changed at the same time: what they store is then written together."""
+_Bulk = documented(TAGS, reply=OBJECTS)
+_Trial = documented(RULE, reply=OBJECT, refusal=422)
 
 
 class Tags(msgspec.Struct, frozen=True):
@@ -38,7 +40,7 @@ class Tags(msgspec.Struct, frozen=True):
     tags: list[str]
 
 
-@get("/rules")
+@get("/rules", operation_class=documented(reply=OBJECTS))
 async def list_rules(service: Serving) -> Response[bytes]:
     """Return all rules with their states."""
     return json(service.rules.summaries())
@@ -51,7 +53,7 @@ async def create_rule(service: Serving, request: AnyRequest) -> Response[str]:
     return text(f"Rule {rule_id} was created successfully.", 201)
 
 
-@get("/rules/{rule_id:str}")
+@get("/rules/{rule_id:str}", operation_class=documented(reply=RULE))
 async def get_rule(
     service: Serving, request: AnyRequest, rule_id: FromPath[str]
 ) -> Response[bytes]:
@@ -98,25 +100,25 @@ async def restart_rule(service: Serving, rule_id: FromPath[str]) -> Response[str
     return text(f"Rule {rule_id} was restarted")
 
 
-@get("/rules/{rule_id:str}/status")
+@get("/rules/{rule_id:str}/status", operation_class=documented(reply=OBJECT))
 async def rule_status(service: Serving, rule_id: FromPath[str]) -> Response[bytes]:
     """Return the state of a rule and the metrics of its operators."""
     return json(service.rules.status(rule_id))
 
 
-@get("/v2/rules/{rule_id:str}/status")
+@get("/v2/rules/{rule_id:str}/status", operation_class=documented(reply=OBJECT))
 async def rule_status_v2(service: Serving, rule_id: FromPath[str]) -> Response[bytes]:
     """Return the same, structured, with the account of all rows."""
     return json(service.rules.report(rule_id))
 
 
-@get("/rules/status/all")
+@get("/rules/status/all", operation_class=documented(reply=OBJECT))
 async def all_statuses(service: Serving) -> Response[bytes]:
     """Return states and exceptions of all rules."""
     return json(service.rules.short_statuses())
 
 
-@get("/rules/{rule_id:str}/topo")
+@get("/rules/{rule_id:str}/topo", operation_class=documented(reply=OBJECT))
 async def rule_topology(service: Serving, rule_id: FromPath[str]) -> Response[bytes]:
     """Return the operators of a rule and who feeds whom."""
     return json(service.rules.topology(rule_id))
@@ -128,13 +130,13 @@ async def explain_rule(service: Serving, rule_id: FromPath[str]) -> Response[str
     return text(service.engine.explain(service.rules.definition(rule_id).sql))
 
 
-@get("/rules/{rule_id:str}/schema")
+@get("/rules/{rule_id:str}/schema", operation_class=documented(reply=OBJECT))
 async def rule_schema(service: Serving, rule_id: FromPath[str]) -> Response[bytes]:
     """Return the columns of a rule's results, with their types as far as they are known."""
     return json(service.rules.result_columns(rule_id))
 
 
-@post("/rules/validate", status_code=200, operation_class=_Rule)
+@post("/rules/validate", status_code=200, operation_class=_Trial)
 async def validate_rule(service: Serving, request: AnyRequest) -> Response[bytes] | Response[str]:
     """Try a rule: 200 with the streams that it reads, or 422 with what is wrong."""
     given = await body_text(request)
@@ -178,7 +180,7 @@ async def remove_tags(
     return text(f"Rule {rule_id} was updated successfully.")
 
 
-@get("/rules/tags/match", operation_class=documented(TAGS, required=False))
+@get("/rules/tags/match", operation_class=documented(TAGS, required=False, reply=OBJECT))
 async def match_tags(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Return the rules that have all tags of the body, or of the parameters ``tag``."""
     tags = request.query_params.getall("tag", [])
@@ -187,13 +189,13 @@ async def match_tags(service: Serving, request: AnyRequest) -> Response[bytes]:
     return json({"rules": service.rules.tagged(tags)})
 
 
-@post("/rules/bulkstart", status_code=200, operation_class=_Tags)
+@post("/rules/bulkstart", status_code=200, operation_class=_Bulk)
 async def bulk_start(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Start all rules that have all of some tags."""
     return await _bulk(service, request, service.rules.start)
 
 
-@post("/rules/bulkstop", status_code=200, operation_class=_Tags)
+@post("/rules/bulkstop", status_code=200, operation_class=_Bulk)
 async def bulk_stop(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Stop all rules that have all of some tags."""
     return await _bulk(service, request, service.rules.stop)

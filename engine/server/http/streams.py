@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
+import anyio.to_thread
 import msgspec
 from litestar import Response, delete, get, post, put
 from litestar.params import FromPath, FromQuery
 
+from engine.catalog import Stream
+from engine.server.http.document import NAMES, OBJECT, OBJECTS, documented
 from engine.server.http.replies import (
     STATEMENT,
     AnyRequest,
     Serving,
     body_of,
     condition,
-    documented,
     flag,
     json,
     stored,
@@ -25,6 +27,7 @@ from engine.server.stream_json import described, detail_of, schema_of
 from engine.server.streams import StreamKind
 
 _Statement = documented(STATEMENT)
+_Drop = documented(flags=("force",))
 
 
 class Statement(msgspec.Struct, frozen=True):
@@ -33,25 +36,25 @@ class Statement(msgspec.Struct, frozen=True):
     sql: str
 
 
-@get("/streams")
+@get("/streams", operation_class=documented(reply=NAMES))
 async def list_streams(service: Serving) -> Response[bytes]:
     """Return the names of all streams."""
     return json([stream.name for stream in service.streams.defined("stream")])
 
 
-@get("/tables")
+@get("/tables", operation_class=documented(reply=NAMES))
 async def list_tables(service: Serving, kind: FromQuery[str] = "") -> Response[bytes]:
     """Return the names of all tables, or of those of a kind."""
     return json([table.name for table in service.streams.defined("table", _kind(kind))])
 
 
-@get("/streamdetails")
+@get("/streamdetails", operation_class=documented(reply=OBJECTS))
 async def stream_details(service: Serving) -> Response[bytes]:
     """Return names, types and formats of all streams."""
     return json([detail_of(stream) for stream in service.streams.defined("stream")])
 
 
-@get("/tabledetails")
+@get("/tabledetails", operation_class=documented(reply=OBJECTS))
 async def table_details(service: Serving, kind: FromQuery[str] = "") -> Response[bytes]:
     """Return names, types and formats of tables."""
     return json([detail_of(table) for table in service.streams.defined("table", _kind(kind))])
@@ -69,28 +72,28 @@ async def create_table(service: Serving, request: AnyRequest) -> Response[str]:
     return await _create(service, request, "table")
 
 
-@get("/streams/{name:str}")
+@get("/streams/{name:str}", operation_class=documented(reply=OBJECT))
 async def get_stream(service: Serving, request: AnyRequest, name: FromPath[str]) -> Response[bytes]:
     """Return the definition of a stream."""
     return _described(service, request, "stream", name)
 
 
-@get("/tables/{name:str}")
+@get("/tables/{name:str}", operation_class=documented(reply=OBJECT))
 async def get_table(service: Serving, request: AnyRequest, name: FromPath[str]) -> Response[bytes]:
     """Return the definition of a table."""
     return _described(service, request, "table", name)
 
 
-@get("/streams/{name:str}/schema")
+@get("/streams/{name:str}/schema", operation_class=documented(reply=OBJECT))
 async def get_stream_schema(service: Serving, name: FromPath[str]) -> Response[bytes]:
     """Return the columns of a stream."""
-    return json(schema_of(service.streams.get("stream", name)))
+    return json(await _columns(service, service.streams.get("stream", name)))
 
 
-@get("/tables/{name:str}/schema")
+@get("/tables/{name:str}/schema", operation_class=documented(reply=OBJECT))
 async def get_table_schema(service: Serving, name: FromPath[str]) -> Response[bytes]:
     """Return the columns of a table."""
-    return json(schema_of(service.streams.get("table", name)))
+    return json(await _columns(service, service.streams.get("table", name)))
 
 
 @put("/streams/{name:str}", operation_class=_Statement)
@@ -109,13 +112,13 @@ async def replace_table(
     return await _replace(service, request, "table", name)
 
 
-@delete("/streams/{name:str}", status_code=200)
+@delete("/streams/{name:str}", status_code=200, operation_class=_Drop)
 async def drop_stream(service: Serving, request: AnyRequest, name: FromPath[str]) -> Response[str]:
     """Forget a stream that no rule reads; ``force=true``: even if one does."""
     return await _drop(service, request, "stream", name)
 
 
-@delete("/tables/{name:str}", status_code=200)
+@delete("/tables/{name:str}", status_code=200, operation_class=_Drop)
 async def drop_table(service: Serving, request: AnyRequest, name: FromPath[str]) -> Response[str]:
     """Forget a table."""
     return await _drop(service, request, "table", name)
@@ -137,6 +140,11 @@ ROUTES = [
     drop_stream,
     drop_table,
 ]
+
+
+async def _columns(service: Service, stream: Stream) -> dict[str, Any]:
+    # a schema may have to be compiled
+    return await anyio.to_thread.run_sync(schema_of, stream, service.engine.schemas)
 
 
 def _kind(given: str) -> Literal["", "scan", "lookup"]:

@@ -10,37 +10,38 @@ from typing import Any
 
 import msgspec
 from litestar import Response, delete, get, patch, post
+from litestar.openapi.spec import Schema
+from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import FromPath
 from litestar.response import Stream
 
 from engine import __version__
 from engine.server.credentials import RoleName
 from engine.server.exposition import CONTENT_TYPE, exposition
-from engine.server.http.replies import (
-    OBJECT,
-    STRING,
-    AnyRequest,
-    Serving,
-    an_object,
-    body_of,
-    documented,
-    json,
-    text,
-)
+from engine.server.http.document import BOOLEAN, OBJECT, OBJECTS, STRING, an_object, documented
+from engine.server.http.replies import AnyRequest, Serving, body_of, json, text
 from engine.server.problems import Problem
 from engine.server.process import cpu_seconds, resident_bytes, total_bytes
 from engine.server.service import Service
 
+logger = logging.getLogger(__name__)
+
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_FIXED = ("consoleLog", "fileLog", "timezone", "metricsDumpConfig")
 _LEVELS = ("debug", "info", "warn", "warning", "error")
-_Token = documented(an_object(["name"], name=STRING, role=STRING))
+_ROLE = Schema(type=OpenAPIType.STRING, enum=["read", "write", "admin"])
+_Token = documented(an_object(["name"], name=STRING, role=_ROLE), reply=OBJECT)
 
 
 class Settings(msgspec.Struct, frozen=True, rename="camel"):
-    """What can be changed while the server runs."""
+    """What can be changed while the server runs, and what the reference can change beside it."""
 
     log_level: str = ""
     debug: bool | None = None
+    console_log: Any = None
+    file_log: Any = None
+    timezone: Any = None
+    metrics_dump_config: Any = None
 
 
 class TokenDef(msgspec.Struct, frozen=True):
@@ -50,13 +51,13 @@ class TokenDef(msgspec.Struct, frozen=True):
     role: RoleName = "write"
 
 
-@get("/")
+@get("/", operation_class=documented(reply=OBJECT))
 async def information(service: Serving) -> Response[bytes]:
     """Return version, system and use of resources."""
     return json(_information(service))
 
 
-@post("/", status_code=200)
+@post("/", status_code=200, operation_class=documented(reply=OBJECT))
 async def information_by_post(service: Serving) -> Response[bytes]:
     """Return the same; eKuiper answers both."""
     return json(_information(service))
@@ -68,13 +69,13 @@ async def ping() -> Response[str]:
     return text("")
 
 
-@get("/healthz")
+@get("/healthz", operation_class=documented(reply=OBJECT))
 async def healthz() -> Response[bytes]:
     """Answer, if the event loop turns."""
     return json({"status": "ok"})
 
 
-@get("/ready")
+@get("/ready", operation_class=documented(reply=OBJECT))
 async def ready(service: Serving) -> Response[bytes]:
     """Answer 200 once everything has been recovered, 503 before and while stopping."""
     is_ready = service.is_ready
@@ -88,10 +89,18 @@ async def stop(service: Serving) -> Response[str]:
     return text("stop success")
 
 
-@patch("/configs", status_code=204, operation_class=documented(OBJECT))
+@patch(
+    "/configs",
+    status_code=204,
+    operation_class=documented(an_object(logLevel=STRING, debug=BOOLEAN)),
+)
 async def configure(request: AnyRequest) -> Response[None]:
-    """Change the log level."""
+    """Change the log level; what can't be changed here is named in the log."""
     given = await body_of(request, Settings)
+    fixed = (given.console_log, given.file_log, given.timezone, given.metrics_dump_config)
+    names = [n for n, v in zip(_FIXED, fixed, strict=True) if v is not None]
+    if names:
+        logger.warning("PATCH /configs: %s can't be changed while it runs", ", ".join(names))
     level = "debug" if given.debug else given.log_level.lower()
     if level and level not in _LEVELS:
         raise Problem(f"unknown log level {level[:40]!r}", hint=f"one of {', '.join(_LEVELS)}")
@@ -106,7 +115,7 @@ async def metrics(service: Serving) -> Stream:
     return Stream(exposition(service.engine, service.started), media_type=CONTENT_TYPE)
 
 
-@get("/tokens")
+@get("/tokens", operation_class=documented(reply=OBJECTS))
 async def list_tokens(service: Serving) -> Response[bytes]:
     """Return the names and roles of all API tokens."""
     return json(service.credentials.tokens())

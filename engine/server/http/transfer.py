@@ -8,24 +8,20 @@ from litestar.datastructures import UploadFile
 from litestar.params import FromPath
 
 from engine.server.credentials import Role
-from engine.server.http.replies import (
-    STRING,
-    AnyRequest,
-    Serving,
-    a_list,
-    an_object,
-    body_of,
-    documented,
-    flag,
-    json,
-    text,
-)
+from engine.server.http.document import FILE, NAMES, OBJECT, STRING, a_list, an_object, documented
+from engine.server.http.replies import AnyRequest, Serving, body_of, flag, form_of, json, text
 from engine.server.problems import ENCODING, Problem
 from engine.server.service import Service
 from engine.server.transfer import Imported
 
-_File = documented(an_object(content=STRING, file=STRING))
-_Upload = documented(an_object(["name"], name=STRING, content=STRING, file=STRING))
+_FILE = an_object(content=STRING, file=STRING)
+_File = documented(_FILE)
+_Import = documented(_FILE, reply=OBJECT, flags=("partial", "stop"))
+_Upload = documented(
+    an_object(["name"], name=STRING, content=STRING, file=STRING), form=an_object(uploadFile=FILE)
+)
+_Export = documented(download=True, flags=("secrets",))
+_ExportRules = documented(a_list(STRING), download=True, flags=("secrets",))
 _LARGEST = 1 << 30
 
 
@@ -37,7 +33,7 @@ class Given(msgspec.Struct, frozen=True):
     name: str = ""
 
 
-@post("/ruleset/export", status_code=200)
+@post("/ruleset/export", status_code=200, operation_class=_Export)
 async def export_rule_set(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Return streams, tables and rules as a file."""
     found = service.transfer.rule_set(secrets=_wants_secrets(request))
@@ -47,20 +43,22 @@ async def export_rule_set(service: Serving, request: AnyRequest) -> Response[byt
 @post("/ruleset/import", status_code=200, operation_class=_File)
 async def import_rule_set(service: Serving, request: AnyRequest) -> Response[str]:
     """Take streams, tables and rules in; those of the same name are replaced."""
-    imported = await service.transfer.take(await _given(service, request), partial=True)
+    imported = await service.transfer.take(
+        await _given(service, request), partial=True, code=_may_run(request)
+    )
     if imported.has_failures:
         raise Problem(f"{imported.message()}; failed: {_failures(imported)}")
     return text(imported.message())
 
 
-@get("/data/export")
+@get("/data/export", operation_class=_Export)
 async def export_data(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Return everything that is defined as a file, with ``***`` for secrets."""
     found = service.transfer.export(secrets=_wants_secrets(request))
     return _download(msgspec.json.encode(found), "headrace_export.json")
 
 
-@post("/data/export", status_code=200, operation_class=documented(a_list(STRING)))
+@post("/data/export", status_code=200, operation_class=_ExportRules)
 async def export_rules(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Return some rules and all that they need as a file."""
     rules = await body_of(request, list[str])
@@ -68,38 +66,71 @@ async def export_rules(service: Serving, request: AnyRequest) -> Response[bytes]
     return _download(msgspec.json.encode(found), "headrace_export.json")
 
 
-@post("/data/import", status_code=200, operation_class=_File)
+@post("/data/import", status_code=200, operation_class=_Import)
 async def import_data(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Take a file in; everything that is here goes first, except with ``partial=1``."""
     partial, stop = flag(request, "partial"), flag(request, "stop")
-    imported = await service.transfer.take(await _given(service, request), partial=partial)
+    imported = await service.transfer.take(
+        await _given(service, request), partial=partial, code=_may_run(request)
+    )
     if stop:
         service.stop()
     return _outcome(imported)
 
 
-@get("/data/import/status")
+@post("/async/data/import", status_code=200, operation_class=_Import)
+async def import_later(service: Serving, request: AnyRequest) -> Response[bytes]:
+    """Take a file in after this answer, which says how to ask for the outcome."""
+    partial, code = flag(request, "partial"), _may_run(request)
+    given = await _given(service, request)
+
+    async def take() -> str:
+        imported = await service.transfer.take(given, partial=partial, code=code)
+        if imported.has_failures:
+            raise Problem(f"{imported.message()}; failed: {_failures(imported)}")
+        return imported.message()
+
+    return json({"id": service.jobs.start(take)})
+
+
+@get("/async/task/{job_id:str}", operation_class=documented(reply=OBJECT))
+async def get_task(service: Serving, job_id: FromPath[str]) -> Response[bytes]:
+    """Return how an import is that goes on after its answer."""
+    return json(service.jobs.get(job_id))
+
+
+@post("/async/task/{job_id:str}/cancel", status_code=200)
+async def cancel_task(service: Serving, job_id: FromPath[str]) -> Response[str]:
+    """End an import where it is; what it has taken by then stays."""
+    service.jobs.cancel(job_id)
+    return text("success")
+
+
+@get("/data/import/status", operation_class=documented(reply=OBJECT))
 async def import_status(service: Serving) -> Response[bytes]:
     """Return what the last import couldn't take."""
     return json(service.transfer.last.failures)
 
 
-@get("/v2/data/export")
+@get("/v2/data/export", operation_class=_Export)
 async def export_yaml(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Return everything as YAML."""
     found = service.transfer.export_yaml(secrets=_wants_secrets(request))
     return _download(found.encode(), "headrace_export.yaml")
 
 
-@post("/v2/data/import", status_code=200, operation_class=_File)
+@post("/v2/data/import", status_code=200, operation_class=_Import)
 async def import_yaml(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Take a YAML file in."""
     given = await _given(service, request)
     partial = flag(request, "partial")
-    return _outcome(await service.transfer.take(given, partial=partial, is_json=False))
+    imported = await service.transfer.take(
+        given, partial=partial, code=_may_run(request), is_json=False
+    )
+    return _outcome(imported)
 
 
-@get("/config/uploads")
+@get("/config/uploads", operation_class=documented(reply=NAMES))
 async def list_uploads(service: Serving) -> Response[bytes]:
     """Return the paths of all uploaded files."""
     return json(await service.uploads.names())
@@ -109,7 +140,7 @@ async def list_uploads(service: Serving) -> Response[bytes]:
 async def upload(service: Serving, request: AnyRequest) -> Response[str]:
     """Store a file: a form with ``uploadFile``, or ``{name, content}``, or ``{name, file}``."""
     if request.headers.get("content-type", "").startswith("multipart/"):
-        form = await request.form()
+        form = await form_of(request)
         sent = form.get("uploadFile")
         if not isinstance(sent, UploadFile):
             raise Problem("the form has no file 'uploadFile'", code=ENCODING)
@@ -137,6 +168,9 @@ ROUTES = [
     export_data,
     export_rules,
     import_data,
+    import_later,
+    get_task,
+    cancel_task,
     import_status,
     export_yaml,
     import_yaml,
@@ -163,10 +197,15 @@ async def _content(service: Service, given: Given) -> bytes:
     return await service.fetcher.read(given.file)
 
 
+def _may_run(request: AnyRequest) -> bool:
+    """Tell whether a caller may change what the server runs."""
+    return request.user.role is Role.ADMIN and request.user.is_known
+
+
 def _wants_secrets(request: AnyRequest) -> bool:
     if not flag(request, "secrets"):
         return False
-    if request.user.role is not Role.ADMIN or not request.user.is_known:
+    if not _may_run(request):
         raise Problem("secrets are only for known administrators", status=403)
     return True
 

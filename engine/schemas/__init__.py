@@ -1,0 +1,1 @@
+"""Schemas: files that describe the messages of formats such as protobuf."""

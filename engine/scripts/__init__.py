@@ -1,0 +1,1 @@
+"""Functions of SQL that are texts in another language: JavaScript."""

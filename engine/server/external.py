@@ -1,0 +1,226 @@
+"""External services of a server: descriptions that clients put into ``data/services``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+import msgspec
+
+from engine.errors import ConfigError
+from engine.server.fetch import Fetcher
+from engine.server.names import checked_name
+from engine.server.problems import Problem, missing
+from engine.server.secrets import masked, restored
+from engine.server.staging import (
+    is_zip,
+    placeless,
+    staging,
+    texts_in,
+    unzipped,
+    write_texts,
+)
+from engine.server.turns import Turns
+from engine.services.description import ServiceDef
+from engine.services.functions import ServiceFunction, Services
+
+_SCHEMAS = "schemas"
+_FUNCTIONS = "functions"
+
+
+class ExternalDef(msgspec.Struct, frozen=True):
+    """A service as clients write it: its description, or where that is."""
+
+    name: str = ""
+    content: str | dict[str, Any] = ""
+    """The description, or its JSON text."""
+    file: str = ""
+    """An upload (``file://NAME``) or an address, of the description or of a zip with it."""
+    files: dict[str, str] = {}
+    """The schemas that it names, by path; exports have them."""
+
+
+class ExternalServices:
+    """What can be done with services; running rules keep the one that they started with."""
+
+    def __init__(self, services: Services, turns: Turns, fetcher: Fetcher) -> None:
+        self._services = services
+        self._turns = turns
+        self._fetcher = fetcher
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        """Return the names of all services."""
+        return list(self._services.services())
+
+    def get(self, name: str) -> dict[str, Any]:
+        """Return a service, without secrets in its headers.
+
+        Raises:
+            Problem: there is none.
+        """
+        found: ServiceDef | None = self._services.services().get(name)
+        if found is None:
+            raise missing(f"service {name}")
+        shown: dict[str, Any] = masked(_plain(found))
+        return {"name": name, **shown}
+
+    def functions(self) -> list[dict[str, str]]:
+        """Return all functions and where they come from."""
+        return [_shown(found) for _, found in sorted(self._services.functions().items())]
+
+    def function(self, name: str) -> dict[str, str]:
+        """Return where a function comes from.
+
+        Raises:
+            Problem: there is none.
+        """
+        found = self._services.functions().get(name)
+        if found is None:
+            raise missing(f"function {name}")
+        return _shown(found)
+
+    # -- changing ------------------------------------------------------------------------------
+
+    async def create(self, given: ExternalDef) -> None:
+        """Add a service.
+
+        Raises:
+            EngineError: there is one of that name, or it can't be used.
+        """
+        async with self._turns.of(f"service {given.name}"):
+            if given.name in self._services.services():
+                raise Problem(f"service {given.name} is there already")
+            await self._put(given)
+
+    async def replace(self, given: ExternalDef) -> None:
+        """Replace a service, or add it.
+
+        Raises:
+            EngineError: it can't be used; what was there stays.
+        """
+        async with self._turns.of(f"service {given.name}"):
+            await self._put(given)
+
+    async def drop(self, name: str) -> None:
+        """Forget a service; rules that call it can't start any more.
+
+        Raises:
+            Problem: there is none, or it stands in a file of the server's administrator.
+        """
+        path = self._services.folder / f"{checked_name(name, 'name of a service')}.json"
+        async with self._turns.of(f"service {name}"):
+            if not path.is_file():
+                if name in self._services.services():
+                    raise Problem(
+                        f"service {name} stands in a file of the root", hint="delete that"
+                    )
+                raise missing(f"service {name}")
+            await anyio.to_thread.run_sync(path.unlink)
+
+    # -- export and import ---------------------------------------------------------------------
+
+    def export(self) -> dict[str, str]:
+        """Return all services that clients have put here, as JSON, by name."""
+        folder = self._services.folder
+        found = {}
+        for path in sorted(folder.glob("*.json")):
+            entry = {
+                "name": path.stem,
+                "content": msgspec.json.decode(path.read_bytes()),
+                "files": texts_in(folder / _SCHEMAS, ".proto"),
+            }
+            found[path.stem] = msgspec.json.encode(entry).decode()
+        return found
+
+    def is_code(self, key: str, entry: dict[str, Any]) -> bool:
+        """Tell that services make the server call wherever they say."""
+        return True
+
+    async def take(self, key: str, entry: dict[str, Any]) -> None:
+        """Take a service from an export in.
+
+        Raises:
+            EngineError: it can't be used.
+        """
+        await self.replace(msgspec.convert({"name": key, **entry}, ExternalDef))
+
+    async def clear(self, *, code: bool) -> None:
+        """Forget all services that clients have put here, if ``code`` may be changed."""
+        for path in sorted(self._services.folder.glob("*.json")) if code else ():
+            await self.drop(path.stem)
+
+    # -- inside --------------------------------------------------------------------------------
+
+    async def _put(self, given: ExternalDef) -> None:
+        checked_name(given.name, "name of a service")
+        if given.name == _FUNCTIONS:
+            raise Problem(f"a service can't be called {given.name}", hint="that is a path here")
+        if bool(given.content) == bool(given.file):
+            raise Problem("give either 'content' or 'file'")
+        if given.file:
+            data = await self._fetcher.read(given.file)
+        elif isinstance(given.content, str):
+            data = given.content.encode("utf-8", "surrogatepass")
+        else:
+            known = self._services.services().get(given.name)
+            data = msgspec.json.encode(restored(given.content, _plain(known)))
+        await anyio.to_thread.run_sync(self._try_out, given.name, data, given.files)
+
+    def _try_out(self, name: str, data: bytes, files: dict[str, str]) -> None:
+        """Write a service beside all others, load it there, and only then put it in place."""
+        folder = self._services.folder
+        with staging(folder, f"service {name}") as staged:
+            path = staged / f"{name}.json"
+            if is_zip(data):
+                _unzip(data, staged, path)
+            else:
+                path.write_bytes(data)
+                write_texts(staged / _SCHEMAS, files, ".proto")
+            try:
+                functions = self._services.try_out(path)
+            except ConfigError as error:
+                raise Problem(placeless(str(error), staged)) from None
+            known = self._services.functions()
+            for function in functions:
+                if function in known and known[function].service != name:
+                    raise Problem(f"{function} is a function of {known[function].service} already")
+            for relative in texts_in(staged / _SCHEMAS, ".proto"):
+                target = folder / _SCHEMAS / relative
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(staged / _SCHEMAS / relative, target)
+            os.replace(path, folder / path.name)
+
+
+def _unzip(data: bytes, staged: Path, path: Path) -> None:
+    """Unpack a service and the schemas that it names.
+
+    Raises:
+        EngineError: the zip is damaged, or holds anything else.
+    """
+    for found in unzipped(data, staged):
+        is_schema = found.parts[0] == _SCHEMAS and found.suffix == ".proto"
+        if str(found) != path.name and not is_schema:
+            raise Problem(
+                f"{found} has no place in the zip of a service",
+                hint=f"it holds {path.name} and a folder {_SCHEMAS} with .proto files",
+            )
+    if not path.is_file():
+        raise Problem(f"the zip has no {path.name}")
+
+
+def _plain(found: ServiceDef | None) -> Any:
+    return msgspec.to_builtins(found, enc_hook=lambda duration: f"{duration:g}s")
+
+
+def _shown(found: ServiceFunction) -> dict[str, str]:
+    return {
+        "FuncName": found.name,
+        "ServiceName": found.service,
+        "InterfaceName": found.interface,
+        "MethodName": found.method,
+        "Addr": found.address,
+    }

@@ -1,0 +1,1 @@
+"""External services: functions of SQL that ask somebody else over HTTP."""
