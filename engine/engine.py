@@ -22,7 +22,7 @@ from engine.catalog import Catalog, Stream, from_statement
 from engine.clock import Clock, SystemClock
 from engine.config.load import load
 from engine.config.positions import NOWHERE
-from engine.config.rule import RuleDef, RuleOptions, RuleSet
+from engine.config.rule import RuleDef, RuleOptions, RuleSet, TraceOptions
 from engine.config.rules import rule_from
 from engine.config.streams import streams_from
 from engine.errors import ConfigError, EngineError
@@ -44,12 +44,14 @@ from engine.run.rule import ResultLimit, Rule
 from engine.run.schedule import local_zone
 from engine.run.shared import Report, SharedSource
 from engine.run.source import SourceRunner, StreamReader
+from engine.run.tracing import set_trace
 from engine.run.trial import Trial
 from engine.sql.ast import CreateStream, Select
 from engine.state.errors import StoreFailed
 from engine.state.lock import FolderLock
 from engine.state.store import CheckpointStore
 from engine.state.stored import CHECKPOINTS, DATA
+from engine.tracing.spans import Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +73,8 @@ class Engine:
         drain: seconds that a stopping rule has to deliver what it holds.
         zone: the time zone of schedules; by default that of the machine.
 
-    ``rules`` are all that were defined and not deleted, by id, running or not.
+    ``rules`` are all that were defined and not deleted, by id, running or not; ``tracing`` has the
+    traces of their rows.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class Engine:
         self.plugins = PluginRegistry(self.root)
         self.functions = EngineFunctions(self.plugins)
         self.rules = RuleBook(self._home)
+        self.tracing = Tracing()
         self._properties = Properties(self.root)
         self._shared: dict[str, SharedSource] = {}
         self._chains = Chains()
@@ -145,6 +149,7 @@ class Engine:
                 resources=resources,
                 shared=self,
                 checkpoints=self.checkpoints,
+                tracing=self.tracing,
             )
             self._reloader = Reloader(
                 self.rules,
@@ -163,6 +168,7 @@ class Engine:
                         await self._builder.tables.close_all()
             self._tasks.cancel_scope.cancel()
         self._tasks = self._resources = self._builder = self._bus = None
+        await self.tracing.close()
         if self._checkpoints is not None:
             self._checkpoints.close()
             self._checkpoints = None
@@ -427,6 +433,14 @@ class Engine:
         rule = self.rules.life(rule_id).rule
         parts = rule.parts or self._trial().build(rule.definition)
         return operators_of(parts).topology()
+
+    def trace(self, rule_id: str, options: TraceOptions | None) -> None:
+        """Trace rows of a rule from now on, whatever its definition says; None: no more of them.
+
+        Raises:
+            ConfigError: there is no such rule, or OpenTelemetry isn't installed.
+        """
+        set_trace(self.rules.life(rule_id).rule, options, self.tracing, self.clock)
 
     async def _open_tables(self) -> None:
         """Open the lookup tables that were defined since; some gather rows from now on."""

@@ -34,6 +34,7 @@ from engine.run.shared import Report
 from engine.run.sink import SinkRunner
 from engine.run.source import SourceRunner, StreamReader
 from engine.run.tables import LookupTables
+from engine.run.tracing import trace_parts
 from engine.sql.assemble import PipelineOptions, assemble
 from engine.sql.code import CallSite
 from engine.sql.compile import QueryOptions, has_state
@@ -44,10 +45,9 @@ from engine.sql.pipeline import Pipeline
 from engine.sql.plan import Plan, Scan, Window
 from engine.state.scope import RuleState
 from engine.state.store import CheckpointStore
+from engine.tracing.spans import Tracing
 
 logger = logging.getLogger(__name__)
-
-_IDLE_OPTIONS = frozenset({"enable_rule_tracer"})
 
 
 class SharedStreams(Protocol):
@@ -72,9 +72,11 @@ class Builder:
         resources: ResourcePool,
         shared: SharedStreams,
         checkpoints: Callable[[], CheckpointStore],
+        tracing: Tracing,
     ) -> None:
         """``checkpoints`` opens the file of checkpoints, when a rule first needs it."""
         self._checkpoints = checkpoints
+        self._tracing = tracing
         self.tables = LookupTables(self._lookup_link, clock)
         self._root = root
         self._clock = clock
@@ -140,7 +142,6 @@ class Builder:
             EngineError: something about the rule is wrong; nothing was opened.
         """
         definition = rule.definition
-        _warn_of_idle_options(definition)
         plan = self.plan(definition)
         inputs = [self._input(rule, scan) for scan in plan.scans if scan.role != "lookup"]
         letters = self._letters(rule, writers=len(definition.actions) + 1)
@@ -152,6 +153,7 @@ class Builder:
         parts.streams = frozenset(scan.stream for scan in plan.scans)
         if definition.options.qos and not definition.temp:
             self._resume(rule, plan, parts)
+        trace_parts(rule, parts, self._tracing, self._clock)
         return parts
 
     def _resume(self, rule: Rule, plan: Plan, parts: RuleParts) -> None:
@@ -396,20 +398,6 @@ def _event_time_options(options: RuleOptions) -> EventTimeOptions | None:
         None if ahead is None else int(ahead * 1000),
         options.late,
     )
-
-
-def _warn_of_idle_options(definition: RuleDef) -> None:
-    """Say which options of a rule, accepted for eKuiper's rules, do nothing yet."""
-    defaults = RuleOptions()
-    given = [
-        key
-        for name, key in zip(
-            RuleOptions.__struct_fields__, RuleOptions.__struct_encode_fields__, strict=True
-        )
-        if name in _IDLE_OPTIONS and getattr(definition.options, name) != getattr(defaults, name)
-    ]
-    if given:
-        logger.warning("rule=%s options without effect yet: %s", definition.id, ", ".join(given))
 
 
 def _bind_use(plugin: Plugin, instance: Any, config: Config, ctx: Context) -> None:

@@ -27,6 +27,7 @@ from engine.run.sink import Outgoing, SinkRunner
 from engine.run.source import Arrival, StreamReader
 from engine.run.status import RuleState, RuleStatus
 from engine.run.ticket import Ticket
+from engine.run.traced import follow
 from engine.run.waiting import happens_within
 from engine.run.watchdog import Watchdog
 from engine.sql.pipeline import Pipeline
@@ -137,6 +138,8 @@ class Rule:
         self.status = RuleStatus(clock)
         self.parts: RuleParts | None = None
         self.finished = anyio.Event()
+        self.trace = definition.options.tracing
+        """Which rows are traced in this run and the next; see ``engine.run.tracing``."""
         self.taps: list[Callable[[Result], None]] = []
         """Called with all results, for those who watch; they must be quick and change nothing."""
         self._clock = clock
@@ -318,7 +321,7 @@ class Rule:
 
     async def _compute(self, parts: RuleParts, tasks: TaskGroup, timers: anyio.CancelScope) -> None:
         """Take batches from the queue, run the query, hand the results to every sink."""
-        pipeline, checkpoints = parts.pipeline, parts.checkpoints
+        checkpoints = parts.checkpoints
         if checkpoints is not None:
             checkpoints.on_completed = partial(self._set_alarm, parts)
         self._set_alarm(parts)
@@ -327,7 +330,7 @@ class Rule:
                 item = await self._flow.get()
                 await self._look_at_clock(parts)
                 if isinstance(item, Tick):
-                    result = await pipeline.tick(min(item.at, self._latest))
+                    result = await parts.pipeline.tick(min(item.at, self._latest))
                     self._write_letters(parts, result)
                     await self._deliver(parts, self._counted(result), None)
                 else:
@@ -432,7 +435,10 @@ class Rule:
         for tap in self.taps:
             tap(result)
         for sink in parts.sinks:
-            await sink.flow.put(Outgoing(result.rows, result.payloads, ticket, result.sizes))
+            outgoing = Outgoing(result.rows, result.payloads, ticket, result.sizes)
+            if result.traces is not None:
+                follow(outgoing, result.traces, sink.name)
+            await sink.flow.put(outgoing)
 
     def _receipt_of(
         self, parts: RuleParts, arrival: Arrival | None, *, has_results: bool

@@ -225,6 +225,8 @@ class SinkRunner:
         self._outgoing = outgoing
         messages = self._composer.compose(outgoing)
         self._outgoing = None
+        if outgoing.traces is not None:
+            messages.trace(outgoing.traces)
         return messages
 
     async def _persist(self, messages: Messages, claim: Claim) -> None:

@@ -20,6 +20,7 @@ from engine.run.shared import Report
 from engine.run.source import SourceRunner, StreamReader
 from engine.run.tables import LookupTables
 from engine.state.store import CheckpointStore
+from engine.tracing.spans import Tracing
 
 
 class Trial:
@@ -47,6 +48,7 @@ class Trial:
             resources=resources,
             shared=self,
             checkpoints=_no_checkpoints,
+            tracing=Tracing(),
         )
         for stream in catalog:
             if stream.is_lookup:

@@ -166,13 +166,5 @@ def combined(results: Sequence[Result]) -> Result:
         found = result.rows or []
         rows += found
         sizes += [1] * len(found) if result.sizes is None else result.sizes
-        total.errors += result.errors
-        total.surplus += result.surplus
-        total.absorbed += result.absorbed
-        total.late += result.late
-        if result.dropped:
-            counts = dict(total.dropped)
-            for reason, count in result.dropped.items():
-                counts[reason] = counts.get(reason, 0) + count
-            total.dropped = counts
+        total.count(result)
     return total
