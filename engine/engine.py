@@ -16,7 +16,7 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from engine.api import Config, Sink
+from engine.api import Sink
 from engine.batch import Batch, Row, SameMetadata
 from engine.catalog import Catalog, Stream, from_statement
 from engine.clock import Clock, SystemClock
@@ -40,6 +40,7 @@ from engine.run.operators import Topology, operators_of
 from engine.run.properties import Properties
 from engine.run.report import RuleReport, report_of
 from engine.run.resources import ResourcePool
+from engine.run.row_stream import RowStream
 from engine.run.rule import ResultLimit, Rule
 from engine.run.schedule import local_zone
 from engine.run.shared import Report, SharedSource
@@ -496,7 +497,7 @@ class Engine:
             temp=True,
         )
         async with send, receive:
-            rule = await self.start(definition, extra_sinks=(_RowStream(send),))
+            rule = await self.start(definition, extra_sinks=(RowStream(send),))
             try:
                 async for row in receive:
                     yield row
@@ -585,20 +586,3 @@ class Engine:
         if self._tasks is None or self._builder is None:
             raise EngineError("the engine isn't running", hint="use it as 'async with Engine()'")
         return self._tasks, self._builder
-
-
-class _RowStream(Sink[Config]):
-    """Hands rows to the consumer of ``Engine.query``."""
-
-    def __init__(self, send: MemoryObjectSendStream[Row]) -> None:
-        self._send = send
-
-    async def collect(self, batch: Batch) -> None:
-        for row in batch.rows or ():
-            try:
-                await self._send.send(row)
-            except anyio.BrokenResourceError:  # the consumer has left the loop
-                return
-
-    async def close(self) -> None:
-        self._send.close()

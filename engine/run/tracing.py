@@ -51,8 +51,16 @@ def trace_parts(rule: Rule, parts: RuleParts, tracing: Tracing, clock: Clock) ->
         parts.pipeline = parts.pipeline.inner
     if rule.trace is not None:
         tracing.require()
-        traces = RuleTraces(rule.id, rule.trace, tracing, clock)
-        parts.pipeline = TracedPipeline(parts, traces)
+        operators = operators_of(parts)
+        parts.pipeline = TracedPipeline(
+            parts.pipeline,
+            {
+                source.label: (operator.name, decoder.name)
+                for source, (operator, decoder) in zip(parts.inputs, operators.sources, strict=True)
+            },
+            operators.query.name,
+            RuleTraces(rule.id, rule.trace, tracing, clock),
+        )
 
 
 class TracedPipeline:
@@ -63,15 +71,18 @@ class TracedPipeline:
     is a trace of its own, with links to those of the rows taken in since the last such result.
     """
 
-    def __init__(self, parts: RuleParts, traces: RuleTraces) -> None:
-        operators = operators_of(parts)
-        self.inner: Pipeline = parts.pipeline
+    def __init__(
+        self,
+        inner: Pipeline,
+        sources: Mapping[str, tuple[str, str]],
+        query: str,
+        traces: RuleTraces,
+    ) -> None:
+        """``sources`` are the names of source and decoder by the label of the stream."""
+        self.inner = inner
         self._traces = traces
-        self._sources = {
-            source.label: (operator.name, decoder.name)
-            for source, (operator, decoder) in zip(parts.inputs, operators.sources, strict=True)
-        }
-        self._query = operators.query.name
+        self._sources = sources
+        self._query = query
         self._held: deque[Link] = deque(maxlen=_MOST_LINKS)
 
     async def push(self, stream: str, frame: Frame, now: int) -> Result:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -64,12 +63,15 @@ class Tracing:
         self._store: SpanStore | None = None
 
     def require(self) -> None:
-        """Raise ``ConfigError`` if rows can't be traced here."""
-        if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
-            raise ConfigError(
-                "tracing needs the package opentelemetry-sdk",
-                hint="pip install 'headrace[tracing]'",
-            )
+        """Import what traces need, so that no row has to wait for it.
+
+        Raises:
+            ConfigError: it isn't installed.
+        """
+        try:
+            import engine.tracing.store  # noqa: F401
+        except ImportError as error:
+            raise _missing(error) from None
 
     def begin(
         self,
@@ -110,6 +112,7 @@ class Tracing:
         if collector is not None:
             self.require()
             collector.endpoint  # noqa: B018 - for its error
+            await anyio.to_thread.run_sync(_import_exporter)
         self.collector = collector
         await self.close()
 
@@ -123,7 +126,6 @@ class Tracing:
             await anyio.to_thread.run_sync(thread.join, _FLUSH)
 
     def _make_tracer(self) -> Tracer:
-        self.require()
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.sampling import ALWAYS_ON
@@ -147,3 +149,16 @@ class Tracing:
             made.add_span_processor(BatchSpanProcessor(exporter))
         self._provider, self._tracer = made, made.get_tracer("engine")
         return self._tracer
+
+
+def _import_exporter() -> None:
+    try:
+        import opentelemetry.exporter.otlp.proto.http.trace_exporter  # noqa: F401
+    except ImportError as error:
+        raise _missing(error) from None
+
+
+def _missing(error: ImportError) -> ConfigError:
+    return ConfigError(
+        f"tracing needs OpenTelemetry: {error}", hint="pip install 'headrace[tracing]'"
+    )
