@@ -28,6 +28,7 @@ from engine.server.http import (
     rules,
     streams,
     system,
+    tracing,
     transfer,
 )
 from engine.server.http.replies import AnyRequest
@@ -40,6 +41,7 @@ _ROUTES: list[Any] = [
     *system.ROUTES,
     *streams.ROUTES,
     *rules.ROUTES,
+    *tracing.ROUTES,
     *configs.ROUTES,
     *plugins.ROUTES,
     *plugins_changing.ROUTES,

@@ -41,6 +41,8 @@ class Kind(StrEnum):
     CONNECTION = "connection"
     TOKEN = "token"
     """The hash of an API token."""
+    COLLECTOR = "collector"
+    """Where traces are sent to; there is one at most, without a name."""
 
 
 Condition = Callable[[str | None], None]

@@ -17,7 +17,15 @@ from engine.server.settings import ServerSettings
 
 _OPEN = frozenset({"/", "/ping", "/healthz", "/ready"})
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
-_ADMINISTRATION = ("/stop", "/configs", "/data/", "/v2/data/", "/async/", "/ruleset/import")
+_ADMINISTRATION = (
+    "/stop",
+    "/configs",
+    "/tracer",
+    "/data/",
+    "/v2/data/",
+    "/async/",
+    "/ruleset/import",
+)
 _CODE = ("/plugins", "/udf", "/services")
 """What these take is run by the server."""
 _NOBODY = Caller("anybody", Role.ADMIN, is_known=False)

@@ -112,7 +112,7 @@ class Rules:
             "name": definition.name or rule_id,
             "status": in_ekuiper(rule.status.state),
             "version": definition.version,
-            "trace": False,
+            "trace": rule.trace is not None,
             "tags": list(definition.tags),
         }
 

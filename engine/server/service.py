@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+import msgspec
 from anyio.abc import TaskGroup
 
 from engine.config.zone import named_zone
 from engine.engine import Engine
+from engine.errors import EngineError
 from engine.server.configs import Configs
 from engine.server.credentials import Credentials
-from engine.server.definitions import Definitions
+from engine.server.definitions import Change, Definitions, Kind
 from engine.server.fetch import Fetcher
 from engine.server.live import Live
 from engine.server.rules import Rules
@@ -24,6 +27,9 @@ from engine.server.transfer import Transfer
 from engine.server.trials import Trials
 from engine.server.turns import Turns
 from engine.server.uploads import Uploads
+from engine.tracing.spans import Collector
+
+logger = logging.getLogger(__name__)
 
 
 class Service:
@@ -33,6 +39,7 @@ class Service:
         self, engine: Engine, definitions: Definitions, settings: ServerSettings, tasks: TaskGroup
     ) -> None:
         self.engine = engine
+        self._definitions = definitions
         self.settings = settings
         self.started = time.time()
         self.is_ready = False
@@ -54,8 +61,28 @@ class Service:
         """Bring back everything that was defined before."""
         self.configs.recover()
         self.streams.recover()
+        await self._recover_collector()
         await self.rules.recover()
         self.is_ready = True
+
+    async def set_collector(self, collector: Collector | None) -> None:
+        """Send spans to a collector, now and after each start, or with None to none.
+
+        Raises:
+            EngineError: nothing was changed.
+        """
+        await self.engine.tracing.export(collector)
+        text = None if collector is None else msgspec.json.encode(collector).decode()
+        await self._definitions.apply(Change(Kind.COLLECTOR, "", text))
+
+    async def _recover_collector(self) -> None:
+        text = self._definitions.get(Kind.COLLECTOR, "")
+        if text is None:
+            return
+        try:
+            await self.engine.tracing.export(msgspec.json.decode(text, type=Collector))
+        except EngineError as error:  # its package is gone; rules matter more
+            logger.error("traces aren't sent: %s", error)
 
     def stop(self) -> None:
         """Ask the server to end."""
