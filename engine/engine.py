@@ -39,11 +39,12 @@ from engine.run.logs import RuleLogs
 from engine.run.operators import Topology, operators_of
 from engine.run.properties import Properties
 from engine.run.report import RuleReport, report_of
+from engine.run.reports import Report
 from engine.run.resources import ResourcePool
 from engine.run.row_stream import RowStream
 from engine.run.rule import ResultLimit, Rule
 from engine.run.schedule import local_zone
-from engine.run.shared import Report, SharedSource
+from engine.run.shared import SharedSource
 from engine.run.source import SourceRunner, StreamReader
 from engine.run.tracing import set_trace
 from engine.run.trial import Trial

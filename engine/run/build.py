@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC
 from pathlib import Path
@@ -27,13 +27,13 @@ from engine.run.dead_letters import DeadLetters, dead_letter_action
 from engine.run.functions import EngineFunctions
 from engine.run.metrics import RuleMetrics
 from engine.run.properties import Properties, SinkOptions
+from engine.run.reports import Report
 from engine.run.resources import ResourcePool
 from engine.run.rule import Rule, RuleInput, RuleParts
 from engine.run.schedule import zone_of
-from engine.run.shared import Report
 from engine.run.sink import SinkRunner
 from engine.run.source import SourceRunner, StreamReader
-from engine.run.tables import LookupTables
+from engine.run.tables import JoinedTable, LookupTables, runner_of
 from engine.run.tracing import trace_parts
 from engine.sql.assemble import PipelineOptions, assemble
 from engine.sql.code import CallSite
@@ -147,7 +147,10 @@ class Builder:
         letters = self._letters(rule, writers=len(definition.actions) + 1)
         sinks = [self._sink(rule, action, letters) for action in definition.actions]
         sinks += [self._extra_sink(rule, sink, index) for index, sink in enumerate(extra_sinks)]
-        parts = RuleParts(self._pipeline(rule, plan, inputs, sinks), inputs, sinks, letters)
+        tables = self.tables.of(plan, self._catalog.__getitem__)
+        pipeline = self._pipeline(rule, plan, inputs, sinks, tables)
+        parts = RuleParts(pipeline, inputs, sinks, letters)
+        parts.tables = list(tables.values())
         caches = (sink.cache for sink in parts.all_sinks)
         warn_of_orphans(self._root, rule.id, {cache.folder for cache in caches if cache})
         parts.streams = frozenset(scan.stream for scan in plan.scans)
@@ -233,7 +236,12 @@ class Builder:
         return RuleInput(scan.label, reader, is_table=scan.role != "stream")
 
     def _pipeline(
-        self, rule: Rule, plan: Plan, inputs: list[RuleInput], sinks: list[SinkRunner]
+        self,
+        rule: Rule,
+        plan: Plan,
+        inputs: list[RuleInput],
+        sinks: list[SinkRunner],
+        tables: Mapping[str, JoinedTable],
     ) -> Pipeline:
         definition = rule.definition
         options = definition.options
@@ -282,7 +290,7 @@ class Builder:
                 for scan in plan.scans
                 if scan.role == "scan"
             },
-            lookups=self.tables.of(plan, self._catalog.__getitem__),
+            lookups={label: joined.table for label, joined in tables.items()},
             forwards_payloads=forwards,
         )
         return assemble(plan, layouts, self._functions, made, lambda site: self._bind(rule, site))
@@ -294,14 +302,14 @@ class Builder:
             stream, lambda report: self._source(f"stream:{stream.name}", report, stream)
         )
 
-    def _lookup_link(self, table: Stream) -> tuple[LookupLink, LookupOptions]:
+    def _lookup_link(self, table: Stream, report: Report) -> tuple[LookupLink, LookupOptions]:
         with _placing(table.at):
             plugin = self._plugins.lookup_source(table.source_type)
         with _blaming(f"lookup table {table.name}", table.at):
             config, options = self._properties.for_lookup(table, plugin)
             instance: LookupSource[Any] = plugin.instance()
-            owner, operator = f"table:{table.name}", f"source[{table.name}]"
-            ctx = self._context(owner, operator, 0, _nobody, plugin)
+            owner, operator = f"table:{table.name}", runner_of(table.name)
+            ctx = self._context(owner, operator, 0, report, plugin)
             _bind_use(plugin, instance, config, ctx)
         link = LookupLink(table.name, instance, Use(config, ctx), self._clock, options)
         return link, options
@@ -443,7 +451,3 @@ def _blaming(who: str, at: Position | None) -> Iterator[None]:
         error.message = f"{who}: {error.message}"
         error.at = error.at or at
         raise
-
-
-def _nobody(operator: str, connected: bool, message: str) -> None:
-    """A shared source reports to no rule in particular."""

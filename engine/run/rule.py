@@ -26,6 +26,7 @@ from engine.run.restarts import Restarts
 from engine.run.sink import Outgoing, SinkRunner
 from engine.run.source import Arrival, StreamReader
 from engine.run.status import RuleState, RuleStatus
+from engine.run.tables import JoinedTable
 from engine.run.ticket import Ticket
 from engine.run.traced import follow
 from engine.run.waiting import happens_within
@@ -56,6 +57,8 @@ class RuleParts:
     """By input, where its source goes on; it may give nothing before the next checkpoint."""
     saved_at: int = 0
     """When the state was saved that it goes on from (epoch milliseconds), 0 if there is none."""
+    tables: list[JoinedTable] = field(default_factory=list)
+    """The lookup tables that are joined."""
     streams: frozenset[str] = frozenset()
     """The names of all streams and tables that are read or looked up in."""
     metrics: OperatorMetrics = field(default_factory=OperatorMetrics)
@@ -249,6 +252,8 @@ class Rule:
         self._flow = self._new_flow()
         self._positions = self.parts.positions.copy()
         self._latest, self._was_set_back = max(self._clock.now(), self.parts.saved_at), False
+        for joined in self.parts.tables:
+            joined.reports.attach(self.status.connection)
         try:
             with anyio.CancelScope() as self._scope:
                 async with anyio.create_task_group() as tasks:
@@ -256,6 +261,8 @@ class Rule:
         except Exception as error:
             return error
         finally:
+            for joined in self.parts.tables:
+                joined.reports.detach(self.status.connection)
             # not before: what the sinks have confirmed is acknowledged through the sources
             for source in self.parts.inputs:
                 await source.reader.close()

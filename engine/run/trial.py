@@ -14,9 +14,9 @@ from engine.registry import PluginRegistry
 from engine.run.build import Builder
 from engine.run.functions import EngineFunctions
 from engine.run.properties import Properties
+from engine.run.reports import Report
 from engine.run.resources import ResourcePool
 from engine.run.rule import Rule, RuleParts
-from engine.run.shared import Report
 from engine.run.source import SourceRunner, StreamReader
 from engine.run.tables import LookupTables
 from engine.state.store import CheckpointStore
