@@ -22,6 +22,7 @@ from engine.server.guard import Guard
 from engine.server.http import (
     batch,
     configs,
+    connections,
     live,
     plugins,
     plugins_changing,
@@ -43,6 +44,7 @@ _ROUTES: list[Any] = [
     *rules.ROUTES,
     *tracing.ROUTES,
     *configs.ROUTES,
+    *connections.ROUTES,
     *plugins.ROUTES,
     *plugins_changing.ROUTES,
     *transfer.ROUTES,

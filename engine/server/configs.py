@@ -116,34 +116,9 @@ class Configs:
 
     # -- connections ---------------------------------------------------------------------------
 
-    def connections(self) -> list[dict[str, Any]]:
-        """Return all named connections with what is known of them."""
-        known = self._engine.properties.connections()
-        return [self.connection(name) for name in sorted(known)]
-
-    def connection(self, name: str) -> dict[str, Any]:
-        """Return a connection without its secrets, with its state and the number of its users.
-
-        The state is that of the rules that use it: ``connected``, ``disconnected`` with why, or
-        ``unused``.
-
-        Raises:
-            Problem: there is none.
-        """
-        found = self._engine.properties.connections().get(name)
-        if found is None:
-            raise missing(f"connection {name}")
-        users = self.users(name)
-        status, error = self._state(users)
-        return {
-            "id": name,
-            "typ": found.type,
-            "props": masked(found.properties),
-            "isNamed": True,
-            "status": status,
-            "err": error,
-            "refCount": len(users),
-        }
+    def has_connection(self, name: str) -> bool:
+        """Tell whether there is a connection of that name."""
+        return name in self._engine.properties.connections()
 
     def connection_text(self, name: str) -> str:
         """Return what is stored of a connection, "" if a file of the server has it."""
@@ -215,18 +190,6 @@ class Configs:
     def _stored_connections(self) -> Iterator[tuple[str, ConnectionDef]]:
         for name, text in self._definitions.all(Kind.CONNECTION).items():
             yield name, msgspec.json.decode(text, type=ConnectionDef)
-
-    def _state(self, users: dict[str, set[str]]) -> tuple[str, str]:
-        known = [
-            connection
-            for rule_id, operators in users.items()
-            for operator, connection in self._engine.rules[rule_id].status.connections.items()
-            if operator in operators
-        ]
-        lost = [connection.message for connection in known if not connection.connected]
-        if lost:
-            return "disconnected", lost[0]
-        return ("connected" if known else "unused"), ""
 
     def _stream_selects(self, stream: str, name: str) -> bool:
         catalog = self._engine.catalog

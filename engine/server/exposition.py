@@ -59,8 +59,13 @@ class Families:
         return "\n".join(parts) + "\n"
 
 
-async def exposition(engine: Engine, started: float) -> str:
-    """Return the metrics of all rules and of the process; ``started`` is Unix time in seconds."""
+async def exposition(
+    engine: Engine, started: float, connections: Iterable[tuple[str, str, int]] = ()
+) -> str:
+    """Return the metrics of all rules and of the process; ``started`` is Unix time in seconds.
+
+    ``connections`` are the named ones: id, type and state as for ``connection_status``.
+    """
     families = Families()
     _declare(families)
     families.add("kuiper_rule_count", "", len(engine.rules))
@@ -68,6 +73,9 @@ async def exposition(engine: Engine, started: float) -> str:
         _rule(families, rule, engine.clock)
         if number % _RULES_AT_ONCE == 0:
             await anyio.lowlevel.checkpoint()
+    for name, kind, state in connections:
+        labels = f'connection="{_escaped(name)}",type="{_escaped(kind)}"'
+        families.add("kuiper_conn_status_gauge", labels, state)
     _process(families, started)
     return families.text().replace("{} ", " ")
 
@@ -85,6 +93,7 @@ def _declare(families: Families) -> None:
             families.head(
                 f"kuiper_{kind}_connection_status", "gauge", "1 connected, 0 connecting, -1 lost"
             )
+    families.head("kuiper_conn_status_gauge", "gauge", "1 connected, 0 connecting, -1 lost")
     families.head("headrace_rule_rows_total", "counter", "rows of a rule by what became of them")
     families.head("headrace_rule_dropped_total", "counter", "rows that were given up")
     families.head("headrace_rule_errors_total", "counter", "rows that failed")

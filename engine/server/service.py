@@ -16,8 +16,10 @@ from engine.config.zone import named_zone
 from engine.engine import Engine
 from engine.errors import EngineError
 from engine.server.configs import Configs
+from engine.server.connections import Connections
 from engine.server.credentials import Credentials
 from engine.server.definitions import Change, Definitions, Kind
+from engine.server.exposition import exposition
 from engine.server.fetch import Fetcher
 from engine.server.live import Live
 from engine.server.rules import Rules
@@ -51,6 +53,7 @@ class Service:
         self.streams = Streams(engine, definitions, turns)
         self.rules = Rules(engine, definitions, turns, tasks)
         self.configs = Configs(engine, definitions, turns)
+        self.connections = Connections(engine, self.configs, settings.check_connections)
         self.uploads = uploads
         self.transfer = Transfer(definitions, self.streams, self.rules, self.configs, uploads)
         self.trials = Trials(engine, tasks)
@@ -84,6 +87,10 @@ class Service:
         except EngineError as error:  # its package is gone; rules matter more
             logger.error("traces aren't sent: %s", error)
 
+    async def metrics(self) -> str:
+        """Return all metrics in Prometheus' text format."""
+        return await exposition(self.engine, self.started, self.connections.samples())
+
     def stop(self) -> None:
         """Ask the server to end."""
         self.is_ready = False
@@ -109,6 +116,7 @@ async def service(
             made = Service(engine, definitions, settings, tasks)
             try:
                 await made.recover()
+                tasks.start_soon(made.connections.run, name="connections")
                 yield made
             finally:
                 made.stop()

@@ -9,7 +9,7 @@ import msgspec
 
 from engine.config.convert import config_from, expected
 from engine.config.document import read
-from engine.config.fields import Size
+from engine.config.fields import Duration, Size
 from engine.config.interpolate import interpolate
 from engine.config.zone import named_zone
 from engine.errors import ConfigError
@@ -47,6 +47,8 @@ class ServerSettings(
     """Calls in a second for each client; 0: any number."""
     audit_log: bool = True
     """Write who changed what into ``data/server/audit.log``."""
+    check_connections: Duration = Duration(15)
+    """Time between two checks of named connections; 0: they are checked when somebody asks."""
     timezone: str = ""
 
     @property

@@ -229,8 +229,7 @@ class Transfer:
             await self._one(into, "connectionConfig", key, self._take_connection, given)
 
     async def _take_connection(self, given: ConnectionDef) -> None:
-        known = {found["id"] for found in self._configs.connections()}
-        await self._configs.put_connection(given, replace=given.id in known)
+        await self._configs.put_connection(given, replace=self._configs.has_connection(given.id))
 
     async def _take_uploads(self, uploads: dict[str, Any], into: Imported) -> None:
         for name, value in uploads.items():

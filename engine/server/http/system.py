@@ -17,7 +17,6 @@ from engine.server.credentials import RoleName
 from engine.server.exposition import (
     CONTENT_TYPE,
     cpu_seconds,
-    exposition,
     resident_bytes,
     total_bytes,
 )
@@ -107,7 +106,7 @@ async def configure(request: AnyRequest) -> Response[None]:
 @get("/metrics")
 async def metrics(service: Serving) -> Response[str]:
     """Return the metrics of all rules and of the process, for Prometheus."""
-    return Response(await exposition(service.engine, service.started), media_type=CONTENT_TYPE)
+    return Response(await service.metrics(), media_type=CONTENT_TYPE)
 
 
 @get("/tokens")
