@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from engine.batch import Row
 from engine.clock import Clock
 from engine.config.rule import TraceOptions
 from engine.layout import Frame
@@ -119,6 +120,9 @@ class TracedPipeline:
 
     def counts(self) -> dict[str, int]:
         return self.inner.counts()
+
+    def tables(self) -> dict[str, list[Row]]:
+        return self.inner.tables()
 
     def texts(self) -> list[str]:
         return self.inner.texts()

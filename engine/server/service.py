@@ -22,6 +22,7 @@ from engine.server.definitions import Change, Definitions, Kind
 from engine.server.exposition import exposition
 from engine.server.fetch import Fetcher
 from engine.server.live import Live
+from engine.server.metrics_dump import MetricsDump
 from engine.server.rules import Rules
 from engine.server.settings import ServerSettings
 from engine.server.streams import Streams
@@ -54,6 +55,9 @@ class Service:
         self.rules = Rules(engine, definitions, turns, tasks)
         self.configs = Configs(engine, definitions, turns)
         self.connections = Connections(engine, self.configs, settings.check_connections)
+        self.metrics_dump = MetricsDump(
+            engine.root / "log" / "metrics", settings.metrics_dump, self.metrics, engine.clock
+        )
         self.uploads = uploads
         self.transfer = Transfer(definitions, self.streams, self.rules, self.configs, uploads)
         self.trials = Trials(engine, tasks)
@@ -117,6 +121,7 @@ async def service(
             try:
                 await made.recover()
                 tasks.start_soon(made.connections.run, name="connections")
+                tasks.start_soon(made.metrics_dump.run, name="metrics.dump")
                 yield made
             finally:
                 made.stop()

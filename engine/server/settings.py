@@ -13,6 +13,7 @@ from engine.config.fields import Duration, Size
 from engine.config.interpolate import interpolate
 from engine.config.zone import named_zone
 from engine.errors import ConfigError
+from engine.server.metrics_dump import MetricsDumpOptions
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 
@@ -47,6 +48,7 @@ class ServerSettings(
     """Calls in a second for each client; 0: any number."""
     audit_log: bool = True
     """Write who changed what into ``data/server/audit.log``."""
+    metrics_dump: MetricsDumpOptions = MetricsDumpOptions()
     check_connections: Duration = Duration(15)
     """Time between two checks of named connections; 0: they are checked when somebody asks."""
     timezone: str = ""

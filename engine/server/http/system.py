@@ -1,4 +1,4 @@
-"""The server itself over HTTP: how it is, its log level, its end, its tokens, its metrics."""
+"""The server itself over HTTP: how it is, what can be changed, its end, its tokens."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from litestar import Response, delete, get, patch, post
 from litestar.params import FromPath
 
 from engine import __version__
+from engine.config.zone import named_zone
 from engine.server.credentials import RoleName
 from engine.server.exposition import (
-    CONTENT_TYPE,
     cpu_seconds,
     resident_bytes,
     total_bytes,
@@ -39,11 +39,22 @@ _LEVELS = ("debug", "info", "warn", "warning", "error")
 _Token = documented(an_object(["name"], name=STRING, role=STRING))
 
 
+class MetricsDumpSetting(msgspec.Struct, frozen=True):
+    """Whether metrics are written down."""
+
+    enable: bool
+
+
 class Settings(msgspec.Struct, frozen=True, rename="camel"):
-    """What can be changed while the server runs."""
+    """What can be changed while the server runs, until it ends."""
 
     log_level: str = ""
     debug: bool | None = None
+    console_log: bool = True
+    file_log: bool = False
+    timezone: str = ""
+    """For the schedules of rules that are defined from now on."""
+    metrics_dump_config: MetricsDumpSetting | None = None
 
 
 class TokenDef(msgspec.Struct, frozen=True):
@@ -92,21 +103,25 @@ async def stop(service: Serving) -> Response[str]:
 
 
 @patch("/configs", status_code=204, operation_class=documented(OBJECT))
-async def configure(request: AnyRequest) -> Response[None]:
-    """Change the log level."""
+async def configure(service: Serving, request: AnyRequest) -> Response[None]:
+    """Change the log level, the time zone, and whether metrics are written down."""
     given = await body_of(request, Settings)
     level = "debug" if given.debug else given.log_level.lower()
     if level and level not in _LEVELS:
         raise Problem(f"unknown log level {level[:40]!r}", hint=f"one of {', '.join(_LEVELS)}")
+    if given.file_log or not given.console_log:
+        raise Problem(
+            "the log goes to the standard error of the server",
+            hint="send that into a file; log files of rules are their option logFilename",
+        )
+    zone = named_zone(given.timezone) if given.timezone else None
+    if zone is not None:
+        service.engine.zone = zone
+    if given.metrics_dump_config is not None:
+        service.metrics_dump.is_enabled = given.metrics_dump_config.enable
     if level:
         logging.getLogger().setLevel("WARNING" if level == "warn" else level.upper())
     return Response(None, status_code=204)
-
-
-@get("/metrics")
-async def metrics(service: Serving) -> Response[str]:
-    """Return the metrics of all rules and of the process, for Prometheus."""
-    return Response(await service.metrics(), media_type=CONTENT_TYPE)
 
 
 @get("/tokens")
@@ -138,7 +153,6 @@ ROUTES = [
     ready,
     stop,
     configure,
-    metrics,
     list_tokens,
     create_token,
     revoke_token,
