@@ -42,7 +42,7 @@ class Kind(StrEnum):
     TOKEN = "token"
     """The hash of an API token."""
     COLLECTOR = "collector"
-    """Where traces are sent to; there is one at most, without a name."""
+    """Where traces are sent to, ``null`` for nowhere; there is one at most, without a name."""
 
 
 Condition = Callable[[str | None], None]

@@ -79,15 +79,18 @@ class Service:
             EngineError: nothing was changed.
         """
         await self.engine.tracing.export(collector)
-        text = None if collector is None else msgspec.json.encode(collector).decode()
+        text = msgspec.json.encode(collector).decode()
         await self._definitions.apply(Change(Kind.COLLECTOR, "", text))
 
     async def _recover_collector(self) -> None:
-        text = self._definitions.get(Kind.COLLECTOR, "")
-        if text is None:
-            return
+        """Send spans to the collector that clients have chosen, else to that of the settings."""
+        tracing, chosen = self.engine.tracing, self._definitions.get(Kind.COLLECTOR, "")
+        tracing.capacity = self.settings.open_telemetry.local_trace_capacity
+        collector = self.settings.open_telemetry.collector or tracing.collector
+        if chosen is not None:
+            collector = msgspec.json.decode(chosen, type=Collector | None)
         try:
-            await self.engine.tracing.export(msgspec.json.decode(text, type=Collector))
+            await tracing.export(collector)
         except EngineError as error:  # its package is gone; rules matter more
             logger.error("traces aren't sent: %s", error)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -21,8 +23,15 @@ if TYPE_CHECKING:
 
 SERVICE = "headrace"
 """The name under which spans are exported unless another one is given."""
+CAPACITY = 2048
+"""Traces that are kept unless another number is given."""
+_EXPORTER = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 _FLUSH = 3.0
 """Seconds that a collector has to take the last spans when it is changed or the engine ends."""
+
+
+_ENDPOINT, _TRACES_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+"""Environment variables that OpenTelemetry has defined."""
 
 
 class Collector(msgspec.Struct, frozen=True):
@@ -31,6 +40,14 @@ class Collector(msgspec.Struct, frozen=True):
     url: str = "http://127.0.0.1:4318"
     """Of the collector; ``/v1/traces`` is added where it has no path."""
     service: str = SERVICE
+
+    @classmethod
+    def of_environment(cls, environment: Mapping[str, str]) -> Collector | None:
+        """Return the collector that OpenTelemetry's own variables name, None if they don't."""
+        url = environment.get(_TRACES_ENDPOINT, "")
+        if not url and (base := environment.get(_ENDPOINT, "")):
+            url = f"{base.rstrip('/')}/v1/traces"
+        return cls(url, environment.get("OTEL_SERVICE_NAME") or SERVICE) if url else None
 
     @property
     def endpoint(self) -> str:
@@ -54,10 +71,15 @@ class Collector(msgspec.Struct, frozen=True):
 
 
 class Tracing:
-    """Makes the spans of an engine; nothing is imported before the first one."""
+    """Makes the spans of an engine; nothing is imported before they are needed.
+
+    ``capacity`` is the number of traces that are kept, to be set before the first one. Spans are
+    sent to the ``collector`` that the environment names, until another one is chosen.
+    """
 
     def __init__(self) -> None:
-        self.collector: Collector | None = None
+        self.capacity = CAPACITY
+        self.collector = Collector.of_environment(os.environ)
         self._provider: TracerProvider | None = None
         self._tracer: Tracer | None = None
         self._store: SpanStore | None = None
@@ -68,10 +90,10 @@ class Tracing:
         Raises:
             ConfigError: it isn't installed.
         """
-        try:
-            import engine.tracing.store  # noqa: F401
-        except ImportError as error:
-            raise _missing(error) from None
+        _import("engine.tracing.store")
+        if self.collector is not None:
+            self.collector.endpoint  # noqa: B018 - for its error
+            _import(_EXPORTER)
 
     def begin(
         self,
@@ -112,7 +134,7 @@ class Tracing:
         if collector is not None:
             self.require()
             collector.endpoint  # noqa: B018 - for its error
-            await anyio.to_thread.run_sync(_import_exporter)
+            await anyio.to_thread.run_sync(_import, _EXPORTER)
         self.collector = collector
         await self.close()
 
@@ -133,7 +155,7 @@ class Tracing:
         from engine.tracing.store import SpanStore
 
         if self._store is None:
-            self._store = SpanStore()
+            self._store = SpanStore(self.capacity)
         service = SERVICE if self.collector is None else self.collector.service
         made = TracerProvider(
             ALWAYS_ON,  # what is begun has been chosen
@@ -151,14 +173,11 @@ class Tracing:
         return self._tracer
 
 
-def _import_exporter() -> None:
+def _import(module: str) -> None:
+    """Raise ``ConfigError`` if a module isn't installed."""
     try:
-        import opentelemetry.exporter.otlp.proto.http.trace_exporter  # noqa: F401
+        import_module(module)
     except ImportError as error:
-        raise _missing(error) from None
-
-
-def _missing(error: ImportError) -> ConfigError:
-    return ConfigError(
-        f"tracing needs OpenTelemetry: {error}", hint="pip install 'headrace[tracing]'"
-    )
+        raise ConfigError(
+            f"tracing needs OpenTelemetry: {error}", hint="pip install 'headrace[tracing]'"
+        ) from None

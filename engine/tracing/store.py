@@ -15,9 +15,8 @@ from engine.tracing.rows import RULE
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
-CAPACITY = 2048
-"""Traces that are kept."""
-_MOST_SPANS = 4 * CAPACITY
+_SPANS = 4
+"""Spans that are kept in all for each trace that may be kept."""
 _LONGEST_TRACE = 256
 """Spans that are kept of one trace; rules that feed each other in a circle make endless ones."""
 
@@ -25,7 +24,9 @@ _LONGEST_TRACE = 256
 class SpanStore(SpanProcessor):
     """Keeps ended spans by trace; the oldest go."""
 
-    def __init__(self) -> None:
+    def __init__(self, capacity: int) -> None:
+        """``capacity`` is the number of traces."""
+        self._capacity = capacity
         self._traces: dict[int, deque[ReadableSpan]] = {}
         self._spans = 0
 
@@ -38,7 +39,7 @@ class SpanStore(SpanProcessor):
         if len(spans) > _LONGEST_TRACE:
             spans.popleft()
             self._spans -= 1
-        while len(self._traces) > CAPACITY or self._spans > _MOST_SPANS:
+        while len(self._traces) > self._capacity or self._spans > self._capacity * _SPANS:
             self._spans -= len(self._traces.pop(next(iter(self._traces))))
 
     def traces_of(self, rule_id: str, limit: int) -> list[str]:

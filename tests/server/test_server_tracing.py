@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.broker import free_port
+from engine.server.settings import OpenTelemetry
 from engine.tracing.spans import Collector
 from tests.conftest import eventually
 from tests.server.support import Running, Start, rule
@@ -75,6 +76,16 @@ async def test_the_collector_is_kept_over_a_restart(start: Start) -> None:
         assert server.service.engine.tracing.collector == Collector(url, "plant")
         await server.json("POST", "/tracer", {"action": False})
     async with start() as server:
+        assert server.service.engine.tracing.collector is None
+
+
+async def test_the_collector_of_the_settings_is_used_until_one_is_chosen(start: Start) -> None:
+    url = f"127.0.0.1:{free_port()}"
+    settings = OpenTelemetry(enable_remote_collector=True, remote_endpoint=url)
+    async with start(open_telemetry=settings) as server:
+        assert server.service.engine.tracing.collector == Collector(url)
+        await server.json("POST", "/tracer", {"action": False})
+    async with start(open_telemetry=settings) as server:
         assert server.service.engine.tracing.collector is None
 
 

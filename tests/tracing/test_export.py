@@ -85,6 +85,18 @@ async def test_what_is_no_address_is_refused(url: str) -> None:
     assert tracing.collector is None
 
 
+def test_the_environment_may_name_a_collector() -> None:
+    of = Collector.of_environment
+    assert of({}) is None
+    assert of({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a:1/"}) == Collector("http://a:1/v1/traces")
+    both = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://a:1",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://b:2/traces",
+        "OTEL_SERVICE_NAME": "plant",
+    }
+    assert of(both) == Collector("http://b:2/traces", "plant")
+
+
 def test_an_address_may_have_a_path() -> None:
     assert Collector("https://host/otlp/v1/traces").endpoint == "https://host/otlp/v1/traces"
     assert Collector("host:4318").endpoint == "http://host:4318/v1/traces"

@@ -14,8 +14,7 @@ from engine.run.tracing import TracedPipeline
 from engine.sql.event_time import EventTimeOptions
 from engine.tracing.excerpt import LONGEST, excerpt
 from engine.tracing.rows import RuleTraces
-from engine.tracing.spans import Tracing
-from engine.tracing.store import CAPACITY
+from engine.tracing.spans import CAPACITY, Tracing
 from tests.laws.pipelines import Feed, Run, Setting, shown
 from tests.laws.queries import arrivals, queries
 
