@@ -61,6 +61,7 @@ class Connections:
         self._configs = configs
         self._every = every
         self._known: dict[str, tuple[PropertySet, Connection]] = {}
+        self._problem = ""
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -98,7 +99,7 @@ class Connections:
 
     def samples(self) -> Iterator[tuple[str, str, int]]:
         """Yield id, type and 1 (connected), 0 or -1 (lost) of each named connection."""
-        for name, found in sorted(self._engine.properties.connections().items()):
+        for name, found in sorted(self._named().items()):
             word = self.status(name).status
             yield name, found.type, {"connected": 1, "connecting": 0, "disconnected": -1}[word]
 
@@ -112,7 +113,7 @@ class Connections:
         while True:
             limiter = anyio.CapacityLimiter(_AT_ONCE)
             async with anyio.create_task_group() as tasks:
-                for name in list(self._engine.properties.connections()):
+                for name in list(self._named()):
                     tasks.start_soon(partial(self._check_one, name, limiter))
             await clock.sleep_until(clock.now() + int(self._every * 1000))
 
@@ -132,11 +133,16 @@ class Connections:
 
     async def _check_one(self, name: str, limiter: anyio.CapacityLimiter) -> None:
         async with limiter:
-            if name in self._engine.properties.connections():
+            if name not in self._named():
+                return
+            try:
                 before = self.status(name).status
                 after = await self.check(name)
-                if after.status != before and after.err:
-                    logger.warning("connection %s: %s", name, after.err)
+            except EngineError as error:  # it has been deleted meanwhile
+                logger.debug("connection %s: %s", name, error)
+                return
+            if after.status != before and after.err:
+                logger.warning("connection %s: %s", name, after.err)
 
     async def _error_of(self, found: PropertySet) -> str:
         """Return why a connection can't be opened, "" if it can.
@@ -159,6 +165,17 @@ class Connections:
             else:
                 return ""
         return errors[0] if errors else f"there is no source or sink {found.type}"
+
+    def _named(self) -> dict[str, PropertySet]:
+        """Return the named connections, none while the file with some of them can't be read."""
+        try:
+            found, problem = self._engine.properties.connections(), ""
+        except EngineError as error:
+            found, problem = {}, str(error)
+        if problem and problem != self._problem:
+            logger.error("%s", problem)
+        self._problem = problem
+        return found
 
     # -- inside --------------------------------------------------------------------------------
 

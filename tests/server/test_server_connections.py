@@ -90,6 +90,19 @@ async def test_a_connection_is_checked_when_somebody_asks(
         assert "nosuch" in (await server.json("POST", "/connections/unknown/check"))["err"]
 
 
+async def test_a_broken_file_of_connections_is_no_end(start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "etc" / "connections" / "connection.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("mqtt: 5\n")
+    async with start(check_connections=0.02) as server:
+        status, _, message = await server.refused("GET", "/connections")
+        assert (status, "connection.yaml" in message) == (400, True)
+        assert (await server.client.get("/metrics")).is_success
+        file.write_text(f"mqtt: {{plant: {{server: 'tcp://127.0.0.1:{free_port()}'}}}}\n")
+        await until(server, "plant", "disconnected")
+        assert (await server.refused("DELETE", "/connections/plant"))[0] == 404
+
+
 async def test_rules_speak_for_the_connections_that_they_use(
     start: Start, broker: Mosquitto
 ) -> None:
