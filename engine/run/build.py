@@ -151,6 +151,7 @@ class Builder:
         pipeline = self._pipeline(rule, plan, inputs, sinks, tables)
         parts = RuleParts(pipeline, inputs, sinks, letters)
         parts.tables = list(tables.values())
+        parts.holds_rows = plan.find(Window) is not None or definition.options.is_event_time
         caches = (sink.cache for sink in parts.all_sinks)
         warn_of_orphans(self._root, rule.id, {cache.folder for cache in caches if cache})
         parts.streams = frozenset(scan.stream for scan in plan.scans)

@@ -59,6 +59,8 @@ class RuleParts:
     """When the state was saved that it goes on from (epoch milliseconds), 0 if there is none."""
     tables: list[JoinedTable] = field(default_factory=list)
     """The lookup tables that are joined."""
+    holds_rows: bool = False
+    """Whether rows may lead to results later, in windows or event time."""
     streams: frozenset[str] = frozenset()
     """The names of all streams and tables that are read or looked up in."""
     metrics: OperatorMetrics = field(default_factory=OperatorMetrics)

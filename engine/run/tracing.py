@@ -58,9 +58,11 @@ def trace_parts(rule: Rule, parts: RuleParts, tracing: Tracing, clock: Clock) ->
             {
                 source.label: (operator.name, decoder.name)
                 for source, (operator, decoder) in zip(parts.inputs, operators.sources, strict=True)
+                if not source.is_table
             },
             operators.query.name,
             RuleTraces(rule.id, rule.trace, tracing, clock),
+            holds_rows=parts.holds_rows,
         )
 
 
@@ -78,8 +80,15 @@ class TracedPipeline:
         sources: Mapping[str, tuple[str, str]],
         query: str,
         traces: RuleTraces,
+        *,
+        holds_rows: bool,
     ) -> None:
-        """``sources`` are the names of source and decoder by the label of the stream."""
+        """``sources`` are the names of source and decoder by the label of the stream; rows of
+        others, such as tables, aren't traced.
+
+        ``holds_rows``: rows may lead to results later.
+        """
+        self._holds_rows = holds_rows
         self.inner = inner
         self._traces = traces
         self._sources = sources
@@ -87,7 +96,7 @@ class TracedPipeline:
         self._held: deque[Link] = deque(maxlen=_MOST_LINKS)
 
     async def push(self, stream: str, frame: Frame, now: int) -> Result:
-        chosen = self._traces.chosen(frame.meta, len(frame))
+        chosen = self._traces.chosen(frame.meta, len(frame)) if stream in self._sources else {}
         if not chosen:
             return self._linked(await self.inner.push(stream, frame, now))
         results: list[Result] = []
@@ -141,12 +150,13 @@ class TracedPipeline:
         decoder.end(frame.decoding)
         step = decoder.next(self._query)
         result = await self.inner.push(stream, frame, now)
-        _describe(step, result)
+        is_held = self._holds_rows and result.absorbed > 0
+        _describe(step, result, is_held=is_held)
         if len(result):
             step.connect(self._held)
             self._held.clear()
             result.traces = {0: step}
-        if result.absorbed:
+        if is_held:
             self._held.append(step.link)
         step.end()
         return result
@@ -157,13 +167,13 @@ class TracedPipeline:
             links = list(self._held)
             self._held.clear()
             step = self._traces.begin(self._query, links=links)
-            _describe(step, result)
+            _describe(step, result, is_held=False)
             step.end()
             result.traces = {0: step}
         return result
 
 
-def _describe(step: Step, result: Result) -> None:
+def _describe(step: Step, result: Result, *, is_held: bool) -> None:
     """Say in the step of a query what came of its row."""
     if result.errors:
         step.fail(result.errors[-1].message)
@@ -172,7 +182,7 @@ def _describe(step: Step, result: Result) -> None:
         step.note(data=excerpt(items[0]), results=str(len(result)))
     elif result.dropped:
         step.note(outcome=f"dropped: {', '.join(result.dropped)}")
-    elif result.absorbed:
+    elif is_held:
         step.note(outcome="held")
     elif not result.errors:
         step.note(outcome="filtered")

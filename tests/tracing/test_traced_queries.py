@@ -36,7 +36,9 @@ class TracedRun(Run):
     def __init__(self, setting: Setting, rate: int) -> None:
         super().__init__(setting)
         inner, names = self._pipeline, {"demo": ("demo", "2_decoder")}
-        self._pipeline = TracedPipeline(inner, names, "3_project", traces(Tracing(), rate))
+        self._pipeline = TracedPipeline(
+            inner, names, "3_project", traces(Tracing(), rate), holds_rows=True
+        )
 
 
 def finished(run: Run, feeds: Sequence[Feed]) -> Run:

@@ -27,7 +27,7 @@ def clock() -> VirtualClock:
 
 @pytest.fixture
 async def engine(tmp_path: Path, clock: VirtualClock) -> AsyncIterator[Engine]:
-    async with Engine(tmp_path, clock=clock, drain=0) as engine:
+    async with Engine(tmp_path, clock=clock, drain=5) as engine:
         engine.define_stream("demo", type="memory", datasource="demo")
         yield engine
 
@@ -212,6 +212,54 @@ async def test_gathered_rows_keep_their_traces(engine: Engine, collected: Rows) 
     (batch,) = seen
     assert {context.split("-")[1] for context in batch.traces.values()} == {tree["TraceID"]}
     assert list(spans(tree))[-1]["Name"] == "seeing_0"
+
+
+async def test_rules_that_share_a_stream_have_traces_of_their_own(
+    engine: Engine, collected: Rows
+) -> None:
+    engine.define_stream("s", type="memory", datasource="s", shared=True)
+    await started(engine, {**rule("SELECT n FROM s"), "id": "a"})
+    await started(engine, {**rule("SELECT n + 1 AS m FROM s"), "id": "b"})
+    await engine.push("s", [{"n": 1}])
+    await settled()
+    (a,), (b,) = trees(engine, "a"), trees(engine, "b")
+    assert a["TraceID"] != b["TraceID"]
+    assert names(a) == names(b) == ["s", "s_2_decoder", "3_project", "collect_0"]
+
+
+async def test_a_row_that_is_joined_with_a_table_is_traced(engine: Engine, collected: Rows) -> None:
+    table = 'CREATE TABLE t () WITH (TYPE="memory", DATASOURCE="t", KIND="lookup", KEY="id")'
+    engine.define(table)
+    sql = "SELECT demo.id, t.name FROM demo INNER JOIN t ON demo.id = t.id"
+    await started(engine, rule(sql, trace={"rate": 1}))
+    await engine.push("t", [{"id": 1, "name": "one"}, {"id": 2, "name": "two"}])
+    await push(engine, {"id": 2}, {"id": 3}, {"id": 1})
+    assert collected == [{"id": 2, "name": "two"}, {"id": 1, "name": "one"}]
+    (tree,) = trees(engine)
+    assert list(spans(tree))[2]["Attribute"]["data"] == '{"id":2,"name":"two"}'
+
+
+async def test_rows_of_tables_are_not_traced(engine: Engine, collected: Rows) -> None:
+    engine.define('CREATE TABLE t () WITH (TYPE="memory", DATASOURCE="t")')
+    await started(engine, rule("SELECT demo.n FROM demo INNER JOIN t ON demo.n = t.n"))
+    engine.define_stream("feed", type="memory", datasource="t")
+    await engine.push("feed", [{"n": 1}])
+    await settled()
+    assert trees(engine) == []
+    await push(engine, {"n": 1}, {"n": 2})
+    assert names(trees(engine)[0])[-1] == "collect_0"
+    assert list(spans(trees(engine)[1]))[-1]["Attribute"]["outcome"] == "filtered"
+
+
+async def test_a_window_that_is_traced_outlives_a_restart(engine: Engine, collected: Rows) -> None:
+    sql = "SELECT sum(n) AS s FROM demo GROUP BY COUNTWINDOW(3)"
+    await started(engine, rule(sql, qos=1))
+    await push(engine, {"n": 1}, {"n": 2})
+    await engine.restart("r")
+    await settled()
+    await push(engine, {"n": 4})
+    assert collected == [{"s": 7}]
+    assert engine.status("r").balance.holds
 
 
 async def test_tracing_is_begun_and_ended_while_a_rule_runs(
