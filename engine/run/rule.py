@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 
 from engine.clock import SET_BACK, Clock
 from engine.config.rule import RuleDef
-from engine.errors import EngineError
+from engine.errors import EngineError, message_of
 from engine.run.alarm import Alarm
 from engine.run.checkpoints import Checkpoints, Snapshot
 from engine.run.dead_letters import DeadLetters
@@ -195,7 +195,7 @@ class Rule:
                 error = await self._run_once()
                 if error is None or self._is_stopping:
                     break
-                message = _text_of(error)
+                message = message_of(error)
                 self.metrics.failed(message, self._clock.now())
                 delay = restarts.delay_after(self._healthy_for())
                 if delay is None:
@@ -586,12 +586,3 @@ class Rule:
         if self.parts is not None:
             self.parts.metrics.failed("buffer full, rows dropped", len(arrival), self._clock.now())
         arrival.receipt.done()
-
-
-def _text_of(error: BaseException) -> str:
-    """Return the message of an error, the first of a group."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    if isinstance(error, EngineError):
-        return str(error)
-    return f"{type(error).__name__}: {error}"

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from engine.batch import Metadata
 from engine.clock import Clock
 from engine.config.rule import TraceOptions
+from engine.config.secrets import masked_text
+from engine.tracing.excerpt import LONGEST
 from engine.tracing.sampling import Sampler
 from engine.tracing.spans import Tracing
 
@@ -68,10 +70,10 @@ class Step:
             self._span.add_link(link.context)
 
     def fail(self, message: str) -> None:
-        """Note what went wrong."""
+        """Note what went wrong; passwords in URLs are left out."""
         from opentelemetry.trace import Status, StatusCode
 
-        self._span.set_status(Status(StatusCode.ERROR, message))
+        self._span.set_status(Status(StatusCode.ERROR, masked_text(message)[:LONGEST]))
 
     def end(self, after: int | None = None) -> None:
         """End it, ``after`` some nanoseconds or now."""

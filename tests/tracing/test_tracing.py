@@ -175,10 +175,10 @@ async def test_the_row_that_closes_a_window_has_its_result(engine: Engine, colle
 
 
 async def test_a_sink_that_refuses_a_row_is_the_end_of_its_trace(engine: Engine) -> None:
-    sink(engine, Rejected("too hot"))
+    sink(engine, Rejected("too hot for tcp://me:hunter2@host"))
     await started(engine, rule("SELECT n FROM demo", {"failing": {}}))
     await push(engine, {"n": 1})
-    assert list(spans(trees(engine)[0]))[-1]["Error"] == "rejected: too hot"
+    assert list(spans(trees(engine)[0]))[-1]["Error"] == ("rejected: too hot for tcp://me:***@host")
 
 
 async def test_a_row_that_goes_into_a_cache_says_so(engine: Engine) -> None:
