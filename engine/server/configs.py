@@ -10,10 +10,10 @@ import msgspec
 from engine.config.rule import PropertySet, RuleSet
 from engine.engine import Engine
 from engine.registry import PluginKind
+from engine.server.connection_users import connection_users
 from engine.server.definitions import Change, Definitions, Kind
 from engine.server.names import checked_name
 from engine.server.problems import CONFIG_KEY, Problem, missing
-from engine.server.queries import streams_of
 from engine.server.secrets import masked, restored
 from engine.server.turns import Turns
 
@@ -124,24 +124,6 @@ class Configs:
         """Return what is stored of a connection, "" if a file of the server has it."""
         return self._definitions.get(Kind.CONNECTION, name) or ""
 
-    def users(self, name: str) -> dict[str, set[str]]:
-        """Return the rules that use a connection, with the operators through which they do."""
-        found: dict[str, set[str]] = {}
-        for rule_id, rule in self._engine.rules.items():
-            operators = {
-                f"sink[{action.name}]"
-                for action in rule.definition.actions
-                if self._selects(PluginKind.SINK, action.type, action.properties, name)
-            }
-            operators |= {
-                f"source[{stream}]"
-                for stream in streams_of(rule.definition.sql)
-                if self._stream_selects(stream, name)
-            }
-            if operators:
-                found[rule_id] = operators
-        return found
-
     async def put_connection(self, given: ConnectionDef, *, replace: bool) -> None:
         """Add a connection, or with ``replace`` change it.
 
@@ -180,7 +162,7 @@ class Configs:
             self.recover()
 
     def _refuse_if_used(self, name: str) -> None:
-        if users := self.users(name):
+        if users := connection_users(self._engine).get(name):
             raise Problem(
                 f"connection {name} is used by {', '.join(sorted(users))}",
                 code=CONFIG_KEY,
@@ -190,32 +172,6 @@ class Configs:
     def _stored_connections(self) -> Iterator[tuple[str, ConnectionDef]]:
         for name, text in self._definitions.all(Kind.CONNECTION).items():
             yield name, msgspec.json.decode(text, type=ConnectionDef)
-
-    def _stream_selects(self, stream: str, name: str) -> bool:
-        catalog = self._engine.catalog
-        if stream not in catalog:
-            return False
-        found = catalog[stream]
-        given = {**found.options.extra, **found.properties, "confKey": found.options.conf_key}
-        return self._selects(PluginKind.SOURCE, found.source_type, given, name)
-
-    def _selects(
-        self, kind: PluginKind, plugin: str, properties: dict[str, Any], name: str
-    ) -> bool:
-        selected = properties.get("connectionSelector")
-        key = properties.get("confKey" if kind is PluginKind.SOURCE else "resourceId")
-        if selected is None and key:
-            section = self._section(kind, plugin, str(key))
-            selected = section.get("connectionSelector")
-        return selected == name
-
-    def _section(self, kind: PluginKind, plugin: str, key: str) -> dict[str, Any]:
-        stored = self._definitions.get(_KINDS[kind], f"{plugin}.{key}")
-        if stored is not None:
-            found: dict[str, Any] = msgspec.json.decode(stored)
-            return found
-        section = self._of_files.sections(kind, plugin).get(key)
-        return section if isinstance(section, dict) else {}
 
 
 def _section_name(kind: PluginKind, plugin: str, key: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from functools import partial
 from typing import Any, Literal
 
 import anyio
@@ -17,7 +16,7 @@ from engine.errors import ConfigError, EngineError
 from engine.registry import PluginKind
 from engine.run.rule import Rule
 from engine.run.status import Connection
-from engine.server.configs import Configs
+from engine.server.connection_users import Users, connection_users
 from engine.server.problems import missing
 from engine.server.sandbox import Role, check_connection
 
@@ -55,10 +54,9 @@ class Connections:
     now and then.
     """
 
-    def __init__(self, engine: Engine, configs: Configs, every: float) -> None:
+    def __init__(self, engine: Engine, every: float) -> None:
         """``every`` is the number of seconds between two checks; 0: only when somebody asks."""
         self._engine = engine
-        self._configs = configs
         self._every = every
         self._known: dict[str, tuple[PropertySet, Connection]] = {}
         self._problem = ""
@@ -67,8 +65,10 @@ class Connections:
 
     def all(self, *, anonymous: bool = False) -> list[dict[str, Any]]:
         """Return the named connections, and with ``anonymous`` also those that rules just have."""
-        found = [self.shown(name) for name in sorted(self._engine.properties.connections())]
-        return [*found, *self._anonymous()] if anonymous else found
+        users = connection_users(self._engine)
+        names = sorted(self._engine.properties.connections())
+        found = [self._shown(name, users.get(name, {})) for name in names]
+        return [*found, *self._anonymous(users)] if anonymous else found
 
     def shown(self, name: str) -> dict[str, Any]:
         """Return a connection without its secrets, with its state and the number of its users.
@@ -76,31 +76,37 @@ class Connections:
         Raises:
             Problem: there is none.
         """
+        return self._shown(name, connection_users(self._engine).get(name, {}))
+
+    def _shown(self, name: str, users: Users) -> dict[str, Any]:
         found = self._properties(name)
-        users = self._configs.users(name)
         return {
             "id": name,
             "typ": found.type,
             "props": masked(found.properties),
             "isNamed": True,
-            **_short(self.status(name, users)),
+            **_short(self._status_of(name, users)),
             "refCount": len(users),
         }
 
-    def status(self, name: str, users: dict[str, set[str]] | None = None) -> ConnectionStatus:
-        """Return how a connection is doing; ``users`` are those of ``Configs.users``.
+    def status(self, name: str) -> ConnectionStatus:
+        """Return how a connection is doing.
 
         Raises:
             Problem: there is none.
         """
+        return self._status_of(name, connection_users(self._engine).get(name, {}))
+
+    def _status_of(self, name: str, users: Users) -> ConnectionStatus:
         record = self._record(name)
-        self._ask_rules(name, record, self._configs.users(name) if users is None else users)
+        self._ask_rules(record, users)
         return _status(record)
 
     def samples(self) -> Iterator[tuple[str, str, int]]:
         """Yield id, type and 1 (connected), 0 or -1 (lost) of each named connection."""
+        users = connection_users(self._engine)
         for name, found in sorted(self._named().items()):
-            word = self.status(name).status
+            word = self._status_of(name, users.get(name, {})).status
             yield name, found.type, {"connected": 1, "connecting": 0, "disconnected": -1}[word]
 
     # -- checking ------------------------------------------------------------------------------
@@ -112,9 +118,11 @@ class Connections:
         clock = self._engine.clock
         while True:
             limiter = anyio.CapacityLimiter(_AT_ONCE)
+            names = list(self._named())
+            users = connection_users(self._engine) if names else {}
             async with anyio.create_task_group() as tasks:
-                for name in list(self._named()):
-                    tasks.start_soon(partial(self._check_one, name, limiter))
+                for name in names:
+                    tasks.start_soon(self._check_one, name, users.get(name, {}), limiter)
             await clock.sleep_until(clock.now() + int(self._every * 1000))
 
     async def check(self, name: str) -> ConnectionStatus:
@@ -123,21 +131,22 @@ class Connections:
         Raises:
             Problem: there is none.
         """
+        return await self._checked(name, connection_users(self._engine).get(name, {}))
+
+    async def _checked(self, name: str, users: Users) -> ConnectionStatus:
         record = self._record(name)
-        if not self._ask_rules(name, record, self._configs.users(name)):
+        if not self._ask_rules(record, users):
             found = self._properties(name)
             error = await self._error_of(found)
             if self._known.get(name, (None, None))[1] is record:  # nobody has changed it meanwhile
                 record.note(not error, error, self._engine.clock.now())
         return _status(record)
 
-    async def _check_one(self, name: str, limiter: anyio.CapacityLimiter) -> None:
+    async def _check_one(self, name: str, users: Users, limiter: anyio.CapacityLimiter) -> None:
         async with limiter:
-            if name not in self._named():
-                return
             try:
-                before = self.status(name).status
-                after = await self.check(name)
+                before = _status(self._record(name)).status
+                after = await self._checked(name, users)
             except EngineError as error:  # it has been deleted meanwhile
                 logger.debug("connection %s: %s", name, error)
                 return
@@ -194,11 +203,12 @@ class Connections:
             known = self._known[name] = found, Connection(connected=False)
         return known[1]
 
-    def _ask_rules(self, name: str, record: Connection, users: dict[str, set[str]]) -> bool:
+    def _ask_rules(self, record: Connection, users: Users) -> bool:
         """Take in what running rules say of a connection; False: they say nothing."""
         told = [
             connection
             for rule_id, operators in users.items()
+            if rule_id in self._engine.rules
             for operator, connection in _of(self._engine.rules[rule_id])
             if operator in operators
         ]
@@ -210,11 +220,11 @@ class Connections:
         record.last_try = max(record.last_try, worst.last_try)
         return True
 
-    def _anonymous(self) -> Iterator[dict[str, Any]]:
+    def _anonymous(self, users: dict[str, Users]) -> Iterator[dict[str, Any]]:
         """Yield the connections of running rules that no name stands for."""
-        named: dict[str, set[str]] = {}
-        for name in self._engine.properties.connections():
-            for rule_id, operators in self._configs.users(name).items():
+        named: Users = {}
+        for found in users.values():
+            for rule_id, operators in found.items():
                 named.setdefault(rule_id, set()).update(operators)
         for rule_id, rule in self._engine.rules.items():
             parts = rule.parts

@@ -54,7 +54,7 @@ class Service:
         self.streams = Streams(engine, definitions, turns)
         self.rules = Rules(engine, definitions, turns, tasks)
         self.configs = Configs(engine, definitions, turns)
-        self.connections = Connections(engine, self.configs, settings.check_connections)
+        self.connections = Connections(engine, settings.check_connections)
         self.metrics_dump = MetricsDump(
             engine.root / "log" / "metrics", settings.metrics_dump, self.metrics, engine.clock
         )

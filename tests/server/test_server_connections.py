@@ -148,3 +148,18 @@ async def test_a_broker_and_a_table_can_be_tried(
         table = {"dburl": "sqlite://nowhere/x.db", "datasource": "names"}
         assert (await server.refused("POST", "/metadata/lookups/connection/sql", table))[0] == 400
         assert (await server.refused("POST", "/metadata/others/connection/sql", table))[0] == 404
+
+
+async def test_a_connection_may_be_chosen_for_all_sinks_of_a_type(start: Start) -> None:
+    async with start(check_connections=0) as server:
+        await define(server, "con", server=f"tcp://127.0.0.1:{free_port()}")
+        section = {"connectionSelector": "con"}
+        await server.json("PUT", "/metadata/sinks/mqtt/confKeys/default", section)
+        await server.stream()
+        await server.json("POST", "/rules", {**rule("a"), "actions": [{"mqtt": {"topic": "t"}}]})
+        assert (await server.json("GET", "/connections/con"))["refCount"] == 1
+        assert (await server.refused("DELETE", "/connections/con"))[0] == 400
+        own = {"mqtt": {"topic": "t", "connectionSelector": "other"}}
+        await define(server, "other", server=f"tcp://127.0.0.1:{free_port()}")
+        await server.json("PUT", "/rules/a", {**rule("a"), "actions": [own]})
+        assert await server.json("DELETE", "/connections/con") == "success"
