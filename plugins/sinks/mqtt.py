@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import ClassVar
 
@@ -66,9 +66,9 @@ class Mqtt(Sink[MqttSinkConfig]):
                     else [payloads[i] for i in waiting_for],
                     qos=config.qos,
                     retained=config.retained,
-                    user_properties=[properties[i] for i in waiting_for]
-                    if isinstance(properties, list)
-                    else properties,
+                    user_properties=properties
+                    if properties is None or isinstance(properties, Mapping)
+                    else [properties[i] for i in waiting_for],
                 )
                 break
             except PublishRejected as error:
@@ -82,11 +82,11 @@ class Mqtt(Sink[MqttSinkConfig]):
             raise Rejected(", ".join(sorted(set(rejected.values()))), indexes=list(rejected))
 
     def _user_properties(self, batch: Batch) -> UserProperties:
-        """Return the user properties of all messages, or a list with those of each."""
+        """Return the user properties of all messages together, or those of each."""
         own = batch.meta.column("properties")
         common = self.config.properties or None
         if not batch.traces:
-            return list(own) if any(own[:1]) else common
+            return own if any(own[:1]) else common
         found = [each or common for each in own]
         for index, context in batch.traces.items():
             found[index] = {**(found[index] or {}), "traceparent": context}
