@@ -16,6 +16,7 @@ from engine.errors import ConfigError, EngineError
 from engine.registry import PluginKind
 from engine.run.rule import Rule
 from engine.run.status import Connection
+from engine.run.waiting import happens_within
 from engine.server.connection_users import Users, connection_users
 from engine.server.problems import missing
 from engine.server.sandbox import Role, check_connection
@@ -60,6 +61,7 @@ class Connections:
         self._every = every
         self._known: dict[str, tuple[PropertySet, Connection]] = {}
         self._problem = ""
+        self._asked = anyio.Event()
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -115,15 +117,19 @@ class Connections:
         """Check connections again and again."""
         if not self._every:
             return
-        clock = self._engine.clock
         while True:
+            self._asked = anyio.Event()
             limiter = anyio.CapacityLimiter(_AT_ONCE)
             names = list(self._named())
             users = connection_users(self._engine) if names else {}
             async with anyio.create_task_group() as tasks:
                 for name in names:
                     tasks.start_soon(self._check_one, name, users.get(name, {}), limiter)
-            await clock.sleep_until(clock.now() + int(self._every * 1000))
+            await happens_within(self._engine.clock, self._asked, self._every)
+
+    def check_soon(self) -> None:
+        """Let the next round of checks begin now, for what has been defined."""
+        self._asked.set()
 
     async def check(self, name: str) -> ConnectionStatus:
         """Look how a connection is doing now; if no rule uses it, by opening it.

@@ -63,6 +63,13 @@ async def test_connections_that_nobody_uses_are_checked(start: Start, broker: Mo
         assert 'kuiper_conn_status_gauge{connection="there",type="mqtt"} 1' in metrics
 
 
+async def test_a_new_connection_is_checked_at_once(start: Start) -> None:
+    async with start(check_connections=3600) as server:
+        for number in range(2):
+            await define(server, f"c{number}", server=f"tcp://127.0.0.1:{free_port()}")
+            await until(server, f"c{number}", "disconnected")
+
+
 async def test_a_connection_is_checked_when_somebody_asks(
     start: Start, broker: Mosquitto, tmp_path: Path
 ) -> None:

@@ -41,6 +41,7 @@ async def create_connection(service: Serving, request: AnyRequest) -> Response[s
     """Define a connection."""
     given = await body_of(request, ConnectionDef)
     await service.configs.put_connection(given, replace=False)
+    service.connections.check_soon()
     return text("success", 201)
 
 
@@ -63,6 +64,7 @@ async def replace_connection(
         raise Problem(f"the body says {given.id!r}, the path says {name!r}")
     given = msgspec.structs.replace(given, id=name)
     await service.configs.put_connection(given, replace=True)
+    service.connections.check_soon()
     return text("success")
 
 
