@@ -120,7 +120,8 @@ class Connections:
         while True:
             self._asked = anyio.Event()
             limiter = anyio.CapacityLimiter(_AT_ONCE)
-            names = list(self._named())
+            names = self._named()
+            self._known = {name: known for name, known in self._known.items() if name in names}
             users = connection_users(self._engine) if names else {}
             async with anyio.create_task_group() as tasks:
                 for name in names:
