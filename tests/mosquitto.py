@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -57,6 +58,17 @@ class Mosquitto:
             time.sleep(0.005)
         self.kill()
         pytest.fail(f"mosquitto did not start: {log.read_text()[-2000:]}", pytrace=False)
+
+    def save(self) -> None:
+        """Have it save what it remembers; for brokers with ``persistence true``."""
+        assert self._process is not None
+        file = self._folder / "mosquitto.db"
+        before = file.stat().st_ino if file.exists() else 0
+        self._process.send_signal(signal.SIGUSR1)
+        deadline = time.monotonic() + _READY_WITHIN
+        while not file.exists() or file.stat().st_ino == before:
+            assert time.monotonic() < deadline, "mosquitto saves nothing"
+            time.sleep(0.005)
 
     def kill(self) -> None:
         """End the process as a crash would."""

@@ -1,4 +1,4 @@
-"""A connection that can be cut while both ends live."""
+"""A connection that can be cut, or held up, while both ends live."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ class Relay:
         self.cuts = 0
         self._behind = behind
         self._server: asyncio.Server | None = None
+        self._passing = asyncio.Event()
+        self._passing.set()
         self._writers: set[asyncio.StreamWriter] = set()
 
     @property
@@ -26,6 +28,14 @@ class Relay:
         for writer in self._writers:
             writer.transport.abort()
         self.cuts += bool(self._writers)
+
+    def hold(self) -> None:
+        """Pass nothing on until `release`."""
+        self._passing.clear()
+
+    def release(self) -> None:
+        """Pass on what comes, and what has come meanwhile unless its connection was cut."""
+        self._passing.set()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -40,6 +50,7 @@ class Relay:
     ) -> None:
         assert self._server is not None
         self._server.close()
+        self.release()
         self.cut()
         await self._server.wait_closed()
 
@@ -54,18 +65,23 @@ class Relay:
         try:
             await asyncio.wait(
                 [
-                    asyncio.create_task(pass_on(reader, forth)),
-                    asyncio.create_task(pass_on(behind, writer)),
+                    asyncio.create_task(pass_on(reader, forth, self._passing)),
+                    asyncio.create_task(pass_on(behind, writer, self._passing)),
                 ]
             )
         finally:
             self._writers -= ends
 
 
-async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def pass_on(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passing: asyncio.Event
+) -> None:
     """Copy until one side is gone, then let go of the other."""
     try:
         while data := await reader.read(65_536):
+            await passing.wait()
+            if writer.is_closing():
+                return
             writer.write(data)
             await writer.drain()
     except OSError:

@@ -414,8 +414,8 @@ async def test_a_batch_is_acknowledged_after_its_sinks_and_only_then(engine: Eng
         (rule("SELECT n FROM demo", {"log": {"format": "xml"}}), "unknown format 'xml'"),
         (rule("SELECT n FROM demo", {"log": {"fields": ["a"], "excludeFields": ["b"]}}), "both"),
         (
-            rule("SELECT n FROM demo", {"log": {"enableCache": True}}),
-            "enableCache is not supported yet",
+            rule("SELECT n FROM demo", {"log": {"enableCache": True, "maxDiskCache": 100}}),
+            "maxDiskCache",
         ),
         (rule("SELECT n FROM demo", {"log": {"sendSingle": "perhaps"}}), "sendSingle"),
         (rule("SELECT n FROM demo", qos=3), "qos"),

@@ -132,6 +132,9 @@ class Link:
             ConfigError: the settings are wrong.
             NotConnected: the link was closed.
         """
+        # the loss of a connection is known a turn of the loop after its socket has failed; callers
+        # who publish, wait and publish again would keep the loop from ever turning
+        await anyio.lowlevel.checkpoint()
         while self.state is not LinkState.CONNECTED:
             if self.state is LinkState.FAILED and self.last_error is not None:
                 raise self.last_error

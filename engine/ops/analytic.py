@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from functools import partial
 from typing import Any
 
 from engine.functions.stateful import Tracker
 from engine.sql.keys import typed_key
+from engine.state.frozen import Frozen
 
 MAX_PARTITIONS = 100_000
 
@@ -25,6 +28,8 @@ class Partitions:
         self._make = make
         self._most = max_partitions
         self._trackers: OrderedDict[Hashable, tuple[tuple[Any, ...], Tracker]] = OrderedDict()
+        self._saved: weakref.WeakSet[_Saved] = weakref.WeakSet()
+        """What keeps trackers as they were for the snapshots that are still to be read."""
         self.evicted = 0
 
     def __len__(self) -> int:
@@ -44,6 +49,9 @@ class Partitions:
         found = self._trackers.get(key)
         if found is not None:
             self._trackers.move_to_end(key)
+            if self._saved:
+                for saved in self._saved:
+                    saved.keep(found[1])
             return found[1]
         return self._put(key, partition)
 
@@ -71,11 +79,14 @@ class Partitions:
             self._put(typed_key(partition), partition).restore(value[0])
 
     def snapshot(self) -> Any:
-        """Return all partitions with what is remembered, as a value for msgpack."""
-        partitions = [
-            [list(partition), tracker.snapshot()] for partition, tracker in self._trackers.values()
-        ]
-        return [self.evicted, partitions]
+        """Return all partitions with what is remembered, as a value for msgpack.
+
+        What a tracker remembers is saved when it is read, or just before the tracker changes.
+        """
+        trackers = list(self._trackers.values())
+        saved = _Saved()
+        self._saved.add(saved)
+        return [self.evicted, Frozen(len(trackers), partial(_values, trackers, saved))]
 
     def restore(self, value: Any) -> None:
         """Go on from a snapshot, of another number of partitions, too."""
@@ -83,3 +94,35 @@ class Partitions:
         self.evicted, partitions = value
         for partition, state in partitions:
             self._put(typed_key(tuple(partition)), tuple(partition)).restore(state)
+
+
+class _Saved:
+    """The values of those trackers that have changed since a snapshot was taken."""
+
+    __slots__ = ("__weakref__", "_values")
+
+    def __init__(self) -> None:
+        self._values: dict[Tracker, Any] = {}
+
+    def keep(self, tracker: Tracker) -> None:
+        """Note the value of a tracker that is about to change, unless it has changed before."""
+        if tracker not in self._values:
+            self._values[tracker] = tracker.snapshot()
+
+    def value_of(self, tracker: Tracker) -> Any:
+        """Return the value that a tracker had, in any thread."""
+        value, is_torn = None, False
+        if tracker not in self._values:
+            try:
+                value = tracker.snapshot()
+            except RuntimeError:  # a collection of it changed meanwhile
+                is_torn = True
+        # whoever changes a tracker has kept its value before, so that what was read is sound
+        # where there is still none
+        if tracker in self._values or is_torn:
+            return self._values[tracker]
+        return value
+
+
+def _values(trackers: list[tuple[tuple[Any, ...], Tracker]], saved: _Saved) -> Iterator[list[Any]]:
+    return ([list(partition), saved.value_of(tracker)] for partition, tracker in trackers)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol, TypeVar, cast
 
+from engine.state.frozen import Frozen
+
 S = TypeVar("S")
 R = TypeVar("R")
 R_contra = TypeVar("R_contra", contravariant=True)
@@ -73,7 +75,7 @@ def merged(fold: Fold[S, R], states: Sequence[S]) -> S:
 class BufferFold(Fold[list[R], R]):
     """Keeps the rows themselves, for queries that need them.
 
-    ``dump`` and ``load`` turn a row into a msgpack-able value and back.
+    ``dump`` and ``load`` turn a row, which never changes, into a msgpack-able value and back.
     """
 
     is_compact = False
@@ -101,7 +103,9 @@ class BufferFold(Fold[list[R], R]):
         return state
 
     def snapshot(self, state: list[R]) -> Any:
-        return list(map(self._dump, state)) if self._dump else list(state)
+        rows = list(state)
+        dump = self._dump
+        return rows if dump is None else Frozen(len(rows), lambda: map(dump, rows))
 
     def restore(self, value: Any) -> list[R]:
         return list(map(self._load, value)) if self._load else list(value)

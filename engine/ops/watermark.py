@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from engine.state.frozen import Frozen
+
 R = TypeVar("R")
 
 
@@ -120,8 +122,9 @@ class Watermark(Generic[R]):
         """Return all that is remembered, except for how long streams have been silent."""
         streams = [[name, s.latest, s.is_idle] for name, s in self._streams.items()]
         counts = [self.late, self.ahead, self.idle]
-        rows = list(map(self._dump, self._rows) if self._dump else self._rows)
-        return [self.value, streams, counts, list(self._times), rows]
+        rows, dump = list(self._rows), self._dump
+        saved = rows if dump is None else Frozen(len(rows), lambda: map(dump, rows))
+        return [self.value, streams, counts, list(self._times), saved]
 
     def restore(self, value: Any) -> None:
         """Go on from a snapshot; streams are silent from now on."""

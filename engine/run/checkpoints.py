@@ -149,6 +149,9 @@ class Checkpoints:
         self._done = anyio.Event()
         self.on_completed: Callable[[], None] = _nothing
         """Called when ``next_due`` has another answer because a checkpoint has ended."""
+        self._failures = 0
+        """Checkpoints in a row that could not be saved, the last one for this reason:"""
+        self._failure = ""
         self.taken = 0
         """Checkpoints of this run that are complete."""
 
@@ -209,8 +212,7 @@ class Checkpoints:
             await epoch.settled.wait()
             await anyio.to_thread.run_sync(self._write, snapshot, number)
         except EngineError as error:
-            self._failed(str(error))
-            logger.error("rule=%s checkpoint %d: %s", self._rule_id, number, error)
+            self._note_failure(number, error)
             self._epoch.covered[:0] = epoch.covered  # the next one covers them
             self._epoch.rows += epoch.rows
             return
@@ -219,8 +221,25 @@ class Checkpoints:
             self._done.set()
             self.on_completed()
         self.taken += 1
+        if self._failures:
+            logger.warning(
+                "rule=%s checkpoint %d is saved, after %d that failed",
+                self._rule_id,
+                number,
+                self._failures,
+            )
+            self._failures, self._failure = 0, ""
         for receipt in epoch.covered:
             receipt.done()
+
+    def _note_failure(self, number: int, error: EngineError) -> None:
+        """Tell why a checkpoint could not be saved; in the log only if that is news."""
+        text = str(error)
+        self._failed(text)
+        if text != self._failure:  # a full disk is not to be filled with words about it
+            logger.error("rule=%s checkpoint %d failed: %s", self._rule_id, number, text)
+        self._failures += 1
+        self._failure = text
 
     def _write(self, snapshot: Snapshot, number: int) -> None:
         others: dict[str, bytes | None] = {

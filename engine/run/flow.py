@@ -58,16 +58,30 @@ class Flow(Generic[T]):
         return not self._items
 
     async def put(self, item: T) -> None:
-        """Add a batch, after waiting for room where the policy says so."""
-        size = len(item)
-        while self._items and self._rows + size > self._capacity:
-            if self._overflow is Overflow.DROP_NEWEST:
-                self._dropped(item)
-                return
-            if self._overflow is Overflow.DROP_OLDEST:
-                self._dropped(self._pop())
-                continue
-            await self._emptied.wait()
+        """Add a batch, after waiting for room where the policy says so.
+
+        It is dealt with even if the caller is cancelled meanwhile.
+        """
+        if not self._items or self._rows + len(item) <= self._capacity:
+            self.put_anyway(item)
+        elif self._overflow is Overflow.BLOCK:
+            try:
+                while self._items and self._rows + len(item) > self._capacity:
+                    await self._emptied.wait()
+            finally:
+                self.put_anyway(item)
+        else:
+            self._make_room(item)
+            # a producer that never waits for anything would drop all, for nobody else gets a turn
+            await anyio.lowlevel.checkpoint()
+
+    def _make_room(self, item: T) -> None:
+        """Add a batch to a full queue as the policy says."""
+        if self._overflow is Overflow.DROP_NEWEST:
+            self._dropped(item)
+            return
+        while self._items and self._rows + len(item) > self._capacity:
+            self._dropped(self._pop())
         self.put_anyway(item)
 
     def put_anyway(self, item: T) -> None:

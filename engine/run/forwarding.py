@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from functools import partial
 from typing import Any, TypeVar
 
@@ -118,6 +118,8 @@ class Forwarder:
 
     async def _close_ring(self) -> None:
         ring = self._ring
+        if self._left is not None and not self._options.clean_cache_at_stop:
+            await self._keep_unsent(self._left)
         await anyio.to_thread.run_sync(ring.close)
         self._count_losses()
         for numbers in self._shelf.empty():
@@ -127,6 +129,13 @@ class Forwarder:
                 self._account.leave(numbers)
         if not self._options.clean_cache_at_stop:
             self._confirm(ring.durable_to)
+
+    async def _keep_unsent(self, left: Sequence[Messages]) -> None:
+        """Settle what the sink has taken of the page in hand, so that it won't get it again."""
+        unsent = {place for messages in left for places in messages.places for place in places}
+        page = await _in_thread(self._ring.keep, sorted(unsent))
+        if len(unsent) < len(page.records):
+            self._settle_each(page, unsent)
 
     @property
     def name(self) -> str:
@@ -313,14 +322,16 @@ class Forwarder:
             self._count_losses()
             self._confirm(ring.durable_to)
 
-    def _settle_each(self, page: Page) -> None:
+    def _settle_each(self, page: Page, unsent: Set[int] = frozenset()) -> None:
         for index, numbers in enumerate(self._shelf.take_each(page.first, page.rows)):
-            if index not in self._claim.lost:
+            if index in unsent:
+                self._account.leave(numbers)
+            elif index not in self._claim.lost:
                 self._account.deliver(numbers)
-                continue
-            reason, message = self._claim.lost[index]
-            self._account.lose(numbers, self.name, reason)
-            self._account.failed(f"{self.name}: {message}", self._clock.now())
+            else:
+                reason, message = self._claim.lost[index]
+                self._account.lose(numbers, self.name, reason)
+                self._account.failed(f"{self.name}: {message}", self._clock.now())
 
     def _redirected(self, properties: dict[str, Any]) -> dict[str, Any]:
         """Return the properties of a message from the cache: it may go somewhere else."""

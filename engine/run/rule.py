@@ -546,11 +546,7 @@ class Rule:
             metrics.last_message = arrival.frame.received_at
         if self._watchdog is not None:
             self._watchdog.feed()
-        try:
-            await self._flow.put(arrival)
-        except anyio.get_cancelled_exc_class():
-            self._flow.put_anyway(arrival)
-            raise
+        await self._flow.put(arrival)
 
     def ended(self, source: RuleInput, error: Exception | None = None) -> None:
         """A source has nothing more, or failed for good."""

@@ -7,8 +7,10 @@ accumulator. Records that an aggregate can't take are sorted out before they get
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -18,6 +20,7 @@ from engine.ops.fold import GroupFold
 from engine.sql.functions import FunctionSpec, Parameter
 from engine.sql.kinds import Kind, kind_of
 from engine.sql.records import Record
+from engine.state.frozen import Frozen
 
 Group = list[Any]
 _NOBODY: Hashable = ("no group",)
@@ -312,8 +315,16 @@ class AggregateFold:
 class GroupsFold(GroupFold[Group, Record]):
     """Rows in groups by key; see ``engine.ops.fold.KeyedFold``."""
 
-    def __init__(self, code: GroupCode, inner: AggregateFold, key: int, passes: int | None) -> None:
+    def __init__(
+        self,
+        code: GroupCode,
+        inner: AggregateFold,
+        saver: GroupSaver,
+        key: int,
+        passes: int | None,
+    ) -> None:
         super().__init__(inner, itemgetter(key))
+        self._saver = saver
         self._add = code.add_to_groups
         self._passes = passes
 
@@ -325,6 +336,14 @@ class GroupsFold(GroupFold[Group, Record]):
     def add(self, state: dict[Hashable, Group], rows: Sequence[Record]) -> dict[Hashable, Group]:
         self._add(state, rows)
         return state
+
+    def snapshot(self, state: dict[Hashable, Group]) -> Any:
+        groups = self._saver.freeze(state.values())
+        return Frozen(len(state), partial(_pairs, list(state), groups))
+
+
+def _pairs(keys: list[Hashable], groups: Frozen) -> Iterator[list[Any]]:
+    return ([key, group] for key, group in zip(keys, groups, strict=True))
 
 
 class GroupSaver:
@@ -349,12 +368,30 @@ class GroupSaver:
         self._load = load
 
     def dump(self, group: Group) -> Any:
-        first = None if group[0] is None else self._dump(group[0])
-        slots = [
-            value.snapshot() if slot in self._accumulators else _copied(value)
-            for slot, value in enumerate(group[1:], 1)
-        ]
-        return [first, slots]
+        """Return a group as a value that later rows don't change."""
+        [value] = self.freeze([group])
+        return value
+
+    def freeze(self, groups: Collection[Group]) -> Frozen:
+        """Return groups as values; what takes long is done when they are read.
+
+        Only one list is made at once, of all slots of all groups, for it takes an instant.
+        """
+        count = len(groups)
+        flat = list(chain.from_iterable(groups))
+        width = len(flat) // count if count else 1
+        for slot in range(1, width):
+            column = flat[slot::width]
+            if slot in self._accumulators:
+                flat[slot::width] = [value.snapshot() for value in column]
+            elif list in set(map(type, column)):  # of sums of whole numbers all are empty
+                flat[slot::width] = map(_copied, column) if any(column) else [_NOTHING] * count
+        return Frozen(count, partial(self._thaw, flat, width))
+
+    def _thaw(self, flat: list[Any], width: int) -> Iterator[Any]:
+        for start in range(0, len(flat), width):
+            first = None if flat[start] is None else self._dump(flat[start])
+            yield [first, flat[start + 1 : start + width]]
 
     def load(self, value: Any) -> Group:
         first, saved = value
@@ -365,6 +402,9 @@ class GroupSaver:
             else:
                 group[slot] = _copied(state)
         return group
+
+
+_NOTHING: list[Any] = []
 
 
 def _copied(value: Any) -> Any:

@@ -65,13 +65,12 @@ class Grouping:
             supplied_name(Supplied(place="aggregate", index=number)) for number in range(len(sites))
         ]
         self.code = compile_groups(sites, key=key, passes=passes)
-        inner = AggregateFold(
-            self.code, sites, GroupSaver(self.code, sites, saver.dump, saver.load)
-        )
+        groups = GroupSaver(self.code, sites, saver.dump, saver.load)
+        inner = AggregateFold(self.code, sites, groups)
         self.fold: Fold[Any, Record] = inner
         self.is_keyed = key is not None
         if key is not None:
-            self.fold = GroupsFold(self.code, inner, key, passes)
+            self.fold = GroupsFold(self.code, inner, groups, key, passes)
 
     def fitting(
         self, records: list[Record], errors: list[RowError], *, verified: bool

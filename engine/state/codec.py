@@ -19,6 +19,7 @@ from msgspec.msgpack import Ext
 
 from engine.state.classes import ClassNames, is_record, members_of, record_of
 from engine.state.errors import UnreadableState, Unstorable
+from engine.state.frozen import Frozen
 from engine.state.kinds import KINDS, Kind
 
 T = TypeVar("T")
@@ -30,6 +31,7 @@ DEPTH = 100
 
 _TOO_DEEP = f"it is nested deeper than {DEPTH} levels or holds itself"
 _SURE = frozenset({NoneType, bool, float, bytes})
+_ARRAY_32 = b"\xdd"  # msgpack: a list, whose length follows in 4 bytes
 _LOWEST, _HIGHEST = -(1 << 63), (1 << 64) - 1  # the integers of msgpack
 _TUPLE, _SET, _FROZENSET, _PAIRS, _RECORD, _DECLARED = range(20, 26)
 _SEQUENCES: dict[type[Any], int] = {tuple: _TUPLE, set: _SET, frozenset: _FROZENSET}
@@ -149,6 +151,8 @@ class StateCodec:
             return self._pack_dict(value, atoms, depth)
         if cls is list:
             return self._pack_list(value, atoms, depth)
+        if cls is Frozen:
+            return self._pack_frozen(value, atoms, depth)
         if (code := _SEQUENCES.get(cls)) is not None:
             return Ext(code, self._encode(self._pack_list(list(value), atoms, depth)))
         if (kind := _KIND_OF.get(cls)) is not None:
@@ -174,6 +178,15 @@ class StateCodec:
             if type(item) not in atoms:
                 return [self._pack(each, atoms, depth) for each in value]
         return value
+
+    def _pack_frozen(self, value: Frozen, atoms: frozenset[type[Any]], depth: int) -> msgspec.Raw:
+        """Encode each value at once, so that those of a long list are never there all together.
+
+        Many new objects at a time would make the garbage collector look at all old ones, too.
+        """
+        encode, pack = self._encode, self._pack
+        parts = [encode(pack(item, atoms, depth)) for item in value]
+        return msgspec.Raw(b"".join([_ARRAY_32, len(parts).to_bytes(4, "big"), *parts]))
 
     def _pack_object(self, value: Any, atoms: frozenset[type[Any]], depth: int) -> Ext:
         cls = type(value)
@@ -313,7 +326,7 @@ def _members(value: Any) -> Iterator[tuple[str, Any]]:
         for key, item in value.items():
             yield f".{key}" if isinstance(key, str) else f"[{key!r}]", item
             yield f"[key {key!r}]", key
-    elif cls is list or cls in _SEQUENCES:
+    elif cls is list or cls is Frozen or cls in _SEQUENCES:
         yield from ((f"[{index}]", item) for index, item in enumerate(value))
     elif cls not in ATOMS and is_record(cls) and isinstance(members := members_of(value), dict):
         yield from ((f".{name}", item) for name, item in members.items())

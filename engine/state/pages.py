@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -67,6 +67,14 @@ class Page:
     def load(self) -> int:
         """What it counts for in limits: its rows or its records, whichever are more."""
         return max(len(self.records), sum(self.rows))
+
+    def part(self, places: Sequence[int]) -> Page:
+        """Return some of its records, as a page that ends with the same numbers."""
+        records = [self.records[place] for place in places]
+        rows = [self.rows[place] for place in places]
+        gone = len(self.records) - len(records)
+        gone_rows = sum(self.rows) - sum(rows)
+        return Page(self.first + gone, self.first_row + gone_rows, records, rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +233,31 @@ class PageQueue:
         if not stored.segment.live:
             self._discard(stored.segment)
 
+    def replace(self, stored: Sequence[Stored], page: Page) -> Stored:
+        """Write a page in the place of some that were read; it counts as read, too.
+
+        It gets a file of its own, which stands before theirs.
+
+        Raises:
+            OSError: the disk doesn't take it; all is as before.
+        """
+        data = page_bytes(page.first, page.first_row, page.records, page.rows)
+        path = _before(min(each.segment.path for each in stored))
+        segment = Segment.create(path, page.first, page.first_row)
+        try:
+            segment.append(data, records=len(page.records), rows=sum(page.rows), sync=self._fsync)
+        except OSError:
+            segment.remove()
+            raise
+        self.bytes += segment.size
+        self.records += len(page.records)
+        self.rows += sum(page.rows)
+        made = Stored(segment, PageRef.of(data, segment.size - len(data)))
+        for each in stored:
+            self.forget(each)
+        self._hold(made)
+        return made
+
     def close(self) -> None:
         """Close all files."""
         for segment in {*self._segments, *(stored.segment for stored in self._held.values())}:
@@ -359,6 +392,14 @@ def is_full(error: OSError) -> bool:
 
 def _number_of(path: Path) -> int:
     return int(path.stem) if path.stem.isdecimal() else 0
+
+
+def _before(path: Path) -> Path:
+    """Return the name of a file that is read before another one and after those before that."""
+    number, _, turn = path.stem.partition("~")
+    if turn:
+        return path.with_name(f"{number}~{int(turn) - 1:06}.seg")
+    return path.with_name(f"{int(number) - 1:010}~999999.seg")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -171,6 +171,26 @@ class Ring:
                 self._disk.forget(stored)
             self._hand, self._hand_pages = None, []
 
+    def keep(self, places: Sequence[int]) -> Page:
+        """Keep only some records of the page that was peeked, which the next one begins with.
+
+        All others of it are forgotten. Returns the page as it was. Where the disk fails it stays
+        whole, so that records come again.
+        """
+        with self._mutex:
+            page = self._hand
+            if page is None:
+                raise ValueError("no page was peeked")
+            kept = page.part(places)
+            try:
+                if self._hand_pages:
+                    self._hand_pages = [self._disk.replace(self._hand_pages, kept)]
+            except OSError as error:
+                self._disk_fails(error)
+                return page
+            self._hand, self._hand_weight = kept, (kept.load, kept.size)
+            return page
+
     def flush(self) -> None:
         """Write all that is in memory to the disk, so that it is durable.
 

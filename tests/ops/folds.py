@@ -7,11 +7,10 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-import msgspec
-
 from engine.ops.fold import BufferFold, Fold, GroupFold
 from engine.ops.pane import Pane
 from engine.ops.windows.operator import Arrivals, WindowOperator
+from engine.state.codec import CODEC
 
 Row = dict[str, Any]
 Operator = WindowOperator[Any, Any]
@@ -90,7 +89,7 @@ def seen(panes: Sequence[Pane[Any]]) -> list[tuple[Any, ...]]:
 
 def saved(operator: Operator, make: Make) -> Operator:
     """Return another operator that goes on from the snapshot of one, by way of bytes."""
-    value = msgspec.msgpack.decode(msgspec.msgpack.encode(operator.snapshot()))
+    value = CODEC.decode(CODEC.encode(operator.snapshot()))
     other = make()
     other.restore(value)
     return other

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -10,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import RowError
-from engine.functions.analytic import AccSum, HadChanged, Lag
+from engine.functions.analytic import AccSum, HadChanged, Lag, Latest
 from engine.functions.incremental import IncCount
+from engine.functions.stateful import Tracker
 from engine.ops.analytic import Partitions
+from engine.state.codec import CODEC
 
 
 def test_without_partition_by_there_is_one() -> None:
@@ -78,8 +82,55 @@ def test_a_snapshot_can_be_taken_anywhere(rows: list[Any], at: int) -> None:
     partitions, other = Partitions(Lag, 3), Partitions(Lag, 3)
     for key, value in rows[:at]:
         partitions.step(key, value)
-    other.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(partitions.snapshot())))
+    other.restore(CODEC.decode(CODEC.encode(partitions.snapshot())))
     assert other.evicted == partitions.evicted
     assert len(other) == len(partitions) <= 3
     for key, value in rows[at:]:
         assert other.step(key, value) == partitions.step(key, value)
+
+
+def test_a_snapshot_stays_as_it_was_though_it_is_read_later() -> None:
+    partitions = Partitions(Latest)
+    for number in range(3):
+        partitions.step((number,), number)
+    first = partitions.snapshot()
+    partitions.step((1,), "second")
+    second = partitions.snapshot()
+    partitions.step((1,), "third")
+    partitions.step((2,), "third")
+    partitions.step((9,), "new")
+    assert first == [0, [[[0], 0], [[1], 1], [[2], 2]]]
+    assert second == [0, [[[0], 0], [[2], 2], [[1], "second"]]]
+    assert CODEC.decode(CODEC.encode(first)) == [0, [[[0], 0], [[1], 1], [[2], 2]]]
+
+
+def test_a_snapshot_is_sound_though_another_thread_reads_it() -> None:
+    class Pair(Tracker):
+        """Two numbers that are always the same, but for an instant."""
+
+        def __init__(self) -> None:
+            self.one = self.two = 0
+
+        def step(self, x: Any, *, valid: bool) -> Any:
+            self.one = x
+            time.sleep(0)  # lets the other thread in
+            self.two = x
+
+        def snapshot(self) -> Any:
+            one = self.one
+            time.sleep(0)
+            return [one, self.two]
+
+        def restore(self, value: Any) -> None:
+            self.one, self.two = value
+
+    partitions = Partitions(Pair)
+    for key in range(50):
+        partitions.step((key,), 0)
+    with ThreadPoolExecutor(1) as reader:
+        for turn in range(1, 40):
+            _, frozen = partitions.snapshot()
+            reading = reader.submit(lambda each: [value for _, value in each], frozen)
+            for key in range(50):
+                partitions.step((key,), turn)
+            assert reading.result() == [[turn - 1, turn - 1]] * 50

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.ops.watermark import Released, Watermark
+from engine.state.codec import CODEC
 
 Marks = Watermark[int]
 
@@ -141,7 +141,7 @@ def test_rows_of_any_kind_survive_a_restart() -> None:
 
     marks, other = make(), make()
     marks.add("a", [1 + 2j], [7], 0)
-    other.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(marks.snapshot())))
+    other.restore(CODEC.decode(CODEC.encode(marks.snapshot())))
     assert other.drain().rows == [1 + 2j]
 
 
@@ -201,7 +201,7 @@ def test_batches_are_treated_as_if_rows_came_one_by_one(
         released += zip(found.times, found.rows, strict=True)
         late += found.late
         if restarts:
-            value: Any = msgspec.msgpack.decode(msgspec.msgpack.encode(marks.snapshot()))
+            value: Any = CODEC.decode(CODEC.encode(marks.snapshot()))
             marks = make()
             marks.restore(value)
     newest = 10**9 if max_ahead is None else max_ahead

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +20,7 @@ from engine.ops.windows.session import SessionWindow
 from engine.ops.windows.sliding import SlidingWindow
 from engine.ops.windows.state import StateWindow
 from engine.ops.windows.tumbling import TumblingWindow
+from engine.state.codec import CODEC
 from tests.ops.folds import FOLDS, Operator, Row, cut, folded, saved, seen
 
 Times = Sequence[tuple[int, Row]]
@@ -294,7 +294,7 @@ def in_event_time(
         if released.watermark is not None:
             panes += seen(window.tick(released.watermark))
         if restarts:
-            value = msgspec.msgpack.decode(msgspec.msgpack.encode(marks.snapshot()))
+            value = CODEC.decode(CODEC.encode(marks.snapshot()))
             marks = Watermark(["demo"], 50)
             marks.restore(value)
             window = saved(window, lambda: make_window(fold, Timing()))

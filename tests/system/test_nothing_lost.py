@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +13,8 @@ import pytest
 
 from engine.mqtt import Link, LinkSettings, Subscription
 from tests.mosquitto import Mosquitto
+from tests.system.support import start_engine
 
-CHECKOUT = Path(__file__).parent.parent.parent
 MESSAGES = 50_000
 ROUNDS = 20
 RULE = """\
@@ -36,16 +35,6 @@ rules:
 def broker(tmp_path: Path) -> Iterator[Mosquitto]:
     with Mosquitto(tmp_path, "max_queued_messages 0\n") as broker:
         yield broker
-
-
-def start_engine(path: Path, root: Path) -> subprocess.Popen[bytes]:
-    with (root / "engine.log").open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "engine", str(path), "--root", str(root)],
-            stdout=log,
-            stderr=log,
-            cwd=CHECKOUT,
-        )
 
 
 async def publish_all(link: Link, started: anyio.Event) -> None:
