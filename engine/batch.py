@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from engine.errors import RowError
 
 Row = dict[str, Any]
+_NO_TRACES: Mapping[int, str] = MappingProxyType({})
 
 
 class Metadata(Protocol):
@@ -132,7 +134,9 @@ class Batch:
 
     For a sink ``meta`` holds the properties that the action computes for each message (an MQTT
     topic, say), and ``sizes``, where rows form lists that were emitted together, the length of each
-    list; None means that each row stands alone.
+    list; None means that each row stands alone. ``traces`` holds the W3C trace context
+    (``traceparent``) of those messages that are traced, by their place: for a sink whose messages
+    can carry it on.
     """
 
     __slots__ = (
@@ -144,6 +148,7 @@ class Batch:
         "received_at",
         "rows",
         "sizes",
+        "traces",
     )
 
     def __init__(
@@ -157,6 +162,7 @@ class Batch:
         identities: Sequence[int] | None = None,
         sizes: Sequence[int] | None = None,
         failures: Sequence[RowError] = (),
+        traces: Mapping[int, str] = _NO_TRACES,
     ) -> None:
         if (rows is None) == (payloads is None):
             raise TypeError("a batch holds either rows or payloads")
@@ -171,6 +177,7 @@ class Batch:
         self.identities = identities
         self.sizes = sizes
         self.failures = failures
+        self.traces = traces
 
     def __len__(self) -> int:
         items: Sequence[object] | None = self.payloads if self.rows is None else self.rows

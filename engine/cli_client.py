@@ -61,6 +61,15 @@ class Verb(StrEnum):
     EXPLAIN = "explain"
 
 
+class TraceVerb(StrEnum):
+    """What can be done with traces: the first three take a rule, the last the id of a trace."""
+
+    START = "start"
+    STOP = "stop"
+    LIST = "list"
+    SHOW = "show"
+
+
 _PLACES = {
     One.UPLOAD: "/config/uploads",
     One.SCHEMA: "/schemas/protobuf",
@@ -176,6 +185,33 @@ def rule(verb: Verb, rule_id: str, server: Server = _LOCAL, token: Token = "") -
     """Start, stop or restart a rule, or look at it."""
     method = "POST" if verb in (Verb.START, Verb.STOP, Verb.RESTART) else "GET"
     _print(Client(server, token).call(method, f"/rules/{rule_id}/{verb}"))
+
+
+@app.command("trace")
+def trace(
+    verb: TraceVerb,
+    name: Annotated[str, typer.Argument(help="A rule; for show, the id of a trace.")],
+    strategy: Annotated[str, typer.Option(help="always, or head: what comes traced.")] = "always",
+    rate: Annotated[int, typer.Option(help="Rows a second, at most.")] = 10,
+    server: Server = _LOCAL,
+    token: Token = "",
+) -> None:
+    """Trace rows of a rule, list its last traces, or show one."""
+    client = Client(server, token)
+    if verb is TraceVerb.START:
+        body = {"strategy": strategy, "rate": rate}
+        _print(client.call("POST", f"/rules/{name}/trace/start", body))
+    elif verb is TraceVerb.STOP:
+        _print(client.call("POST", f"/rules/{name}/trace/stop"))
+    else:
+        path = f"/trace/rule/{name}" if verb is TraceVerb.LIST else f"/trace/{name}"
+        _print(client.call("GET", path))
+
+
+@app.command("check")
+def check(connection: str, server: Server = _LOCAL, token: Token = "") -> None:
+    """Look how a named connection is doing now."""
+    _print(Client(server, token).call("POST", f"/connections/{connection}/check"))
 
 
 @app.command("validate")

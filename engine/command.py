@@ -76,7 +76,8 @@ async def _until_stopped(
         tasks.start_soon(reloads.run)
         tasks.start_soon(_watch_signals, engine, stop, reloads.ask)
         if watch:
-            folders = [engine.root / "etc" / "sources", engine.root / "etc" / "sinks"]
+            etc = engine.root / "etc"
+            folders = [etc / "sources", etc / "sinks", etc / "connections"]
             tasks.start_soon(FileWatch([*files, *folders], engine.clock).run, reloads.ask)
         else:
             tasks.start_soon(_watch_rules, engine, stop)

@@ -22,7 +22,7 @@ from engine.catalog import Catalog, Stream, from_statement
 from engine.clock import Clock, SystemClock
 from engine.config.load import load
 from engine.config.positions import NOWHERE
-from engine.config.rule import RuleDef, RuleOptions, RuleSet
+from engine.config.rule import RuleDef, RuleOptions, RuleSet, TraceOptions
 from engine.config.rules import rule_from
 from engine.config.streams import streams_from
 from engine.errors import ConfigError, EngineError
@@ -40,12 +40,14 @@ from engine.run.logs import RuleLogs
 from engine.run.operators import Topology, operators_of
 from engine.run.properties import Properties
 from engine.run.report import RuleReport, report_of
+from engine.run.reports import Report
 from engine.run.resources import ResourcePool
 from engine.run.row_stream import RowStream
 from engine.run.rule import ResultLimit, Rule
 from engine.run.schedule import local_zone
-from engine.run.shared import Report, SharedSource
+from engine.run.shared import SharedSource
 from engine.run.source import SourceRunner, StreamReader
+from engine.run.tracing import set_trace
 from engine.run.trial import Trial
 from engine.schemas.files import SchemaFiles
 from engine.schemas.registry import SchemaRegistry
@@ -55,6 +57,7 @@ from engine.state.errors import StoreFailed
 from engine.state.lock import FolderLock
 from engine.state.store import CheckpointStore
 from engine.state.stored import CHECKPOINTS, DATA
+from engine.tracing.spans import Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +80,8 @@ class Engine:
         zone: the time zone of schedules; by default that of the machine.
         private_hosts: see ``engine.api.Context.private_hosts``.
 
-    ``rules`` are all that were defined and not deleted, by id, running or not.
+    ``rules`` are all that were defined and not deleted, by id, running or not; ``tracing`` has the
+    traces of their rows.
     """
 
     def __init__(
@@ -101,6 +105,7 @@ class Engine:
         self.functions.provide(self.services)
         self.schemas = SchemaRegistry(SchemaFiles(self.root))
         self.rules = RuleBook(self._home)
+        self.tracing = Tracing()
         self._properties = Properties(self.root)
         self._shared: dict[str, SharedSource] = {}
         self._chains = Chains()
@@ -162,6 +167,7 @@ class Engine:
                 shared=self,
                 checkpoints=self.checkpoints,
                 private_hosts=self.private_hosts,
+                tracing=self.tracing,
             )
             self._reloader = Reloader(
                 self.rules,
@@ -181,6 +187,7 @@ class Engine:
             self._tasks.cancel_scope.cancel()
         self._tasks = self._resources = self._builder = self._bus = None
         self.services.close()
+        await self.tracing.close()
         if self._checkpoints is not None:
             self._checkpoints.close()
             self._checkpoints = None
@@ -453,6 +460,14 @@ class Engine:
         rule = self.rules.life(rule_id).rule
         parts = rule.parts or self._trial().build(rule.definition)
         return operators_of(parts).topology()
+
+    def trace(self, rule_id: str, options: TraceOptions | None) -> None:
+        """Trace rows of a rule from now on, whatever its definition says; None: no more of them.
+
+        Raises:
+            ConfigError: there is no such rule, or OpenTelemetry isn't installed.
+        """
+        set_trace(self.rules.life(rule_id).rule, options, self.tracing, self.clock)
 
     async def _open_tables(self) -> None:
         """Open the lookup tables that were defined since; some gather rows from now on."""

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from engine.batch import Metadata
+from engine.batch import Metadata, PickedMetadata
 from engine.sql.kinds import Kind
 
 _SLOT_TYPES: dict[Kind, Any] = {
@@ -97,10 +97,19 @@ class Frame:
     ``whole``: the rows are dicts, else Structs of the layout. ``typed`` tells that Structs have the
     kinds of the layout. ``payloads``, where the layout keeps them, holds the message of each row.
     ``supplied`` are values for each row that earlier operators have computed, by the name that
-    generated code has for them.
+    generated code has for them. ``decoding`` are the nanoseconds that decoding them took.
     """
 
-    __slots__ = ("meta", "payloads", "received_at", "rows", "supplied", "typed", "whole")
+    __slots__ = (
+        "decoding",
+        "meta",
+        "payloads",
+        "received_at",
+        "rows",
+        "supplied",
+        "typed",
+        "whole",
+    )
 
     def __init__(
         self,
@@ -113,6 +122,7 @@ class Frame:
         payloads: list[bytes] | None = None,
         supplied: Mapping[str, Sequence[Any]] = MappingProxyType({}),
     ) -> None:
+        self.decoding = 0
         self.supplied = supplied
         self.whole = whole
         self.rows = rows
@@ -123,3 +133,16 @@ class Frame:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def part(self, start: int, stop: int) -> Frame:
+        """Return some consecutive rows of a frame that comes from a decoder."""
+        made = Frame(
+            self.rows[start:stop],
+            PickedMetadata(self.meta, range(start, stop)),
+            self.received_at,
+            whole=self.whole,
+            typed=self.typed,
+            payloads=None if self.payloads is None else self.payloads[start:stop],
+        )
+        made.decoding = self.decoding
+        return made

@@ -506,13 +506,6 @@ async def test_a_random_source_stays_in_its_range_and_skips_what_it_gave(engine:
     assert sorted(seen) == [10, 11, 12, 13, 14, 15]
 
 
-async def test_options_that_do_nothing_yet_are_named(
-    engine: Engine, collected: Rows, caplog: pytest.LogCaptureFixture
-) -> None:
-    await running(engine, rule("SELECT n FROM demo", enableRuleTracer=True, qos=1))
-    assert "rule=r options without effect yet: enableRuleTracer" in caplog.text
-
-
 async def test_event_time_needs_a_timestamp(engine: Engine, collected: Rows) -> None:
     with pytest.raises(ConfigError, match="isEventTime needs a stream with a timestamp"):
         await engine.start(rule("SELECT n FROM demo", isEventTime=True))

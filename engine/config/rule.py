@@ -64,6 +64,17 @@ class DatetimeRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
     end_timestamp: int | None = None
 
 
+class TraceOptions(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"
+):
+    """Which rows of a rule are traced."""
+
+    strategy: Literal["always", "head"] = "always"
+    """``always``: any row; ``head``: those that come with a sampled trace context."""
+    rate: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10
+    """At most so many rows a second."""
+
+
 class RuleOptions(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"
 ):
@@ -105,11 +116,19 @@ class RuleOptions(
     debug: bool | None = None
     """Debug log of this rule; None: as the engine."""
     log_filename: str = ""
+    trace: TraceOptions | None = None
+    """None: no row is traced until somebody asks for it."""
     enable_rule_tracer: bool = False
+    """eKuiper's switch: true is ``trace: {}``."""
     plan_optimize_strategy: dict[str, Any] = {}
     experiment: dict[str, Any] = {}
     force_exit_timeout: Duration | None = None
     notify_sub: bool = False
+
+    @property
+    def tracing(self) -> TraceOptions | None:
+        """Which rows are traced from the start."""
+        return TraceOptions() if self.trace is None and self.enable_rule_tracer else self.trace
 
 
 class ActionDef(Definition, frozen=True, kw_only=True, eq=False):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC
 from functools import partial
@@ -29,15 +29,16 @@ from engine.run.dead_letters import DeadLetters, dead_letter_action
 from engine.run.functions import EngineFunctions
 from engine.run.metrics import RuleMetrics
 from engine.run.properties import Properties, SinkOptions
+from engine.run.reports import Report
 from engine.run.resources import ResourcePool
 from engine.run.rule import Rule, RuleInput, RuleParts
 from engine.run.schedule import zone_of
-from engine.run.shared import Report
 from engine.run.sink import SinkRunner
 from engine.run.source import SourceRunner, StreamReader, decoder_for
-from engine.run.tables import LookupTables
+from engine.run.tables import JoinedTable, LookupTables, runner_of
 from engine.run.threaded import ThreadedPipeline, interruptible
 from engine.run.tokens import Start
+from engine.run.tracing import trace_parts
 from engine.schemas.registry import SchemaRegistry
 from engine.sql.assemble import PipelineOptions, assemble
 from engine.sql.code import CallSite
@@ -50,10 +51,9 @@ from engine.sql.pipeline import Pipeline
 from engine.sql.plan import Plan, Scan, Window
 from engine.state.scope import RuleState
 from engine.state.store import CheckpointStore
+from engine.tracing.spans import Tracing
 
 logger = logging.getLogger(__name__)
-
-_IDLE_OPTIONS = frozenset({"enable_rule_tracer"})
 
 
 class SharedStreams(Protocol):
@@ -79,10 +79,12 @@ class Builder:
         resources: ResourcePool,
         shared: SharedStreams,
         checkpoints: Callable[[], CheckpointStore],
+        tracing: Tracing,
         private_hosts: Sequence[str] | None = None,
     ) -> None:
         """``checkpoints`` opens the file of checkpoints, when a rule first needs it."""
         self._checkpoints = checkpoints
+        self._tracing = tracing
         self.tables = LookupTables(self._lookup_link, clock)
         self._root = root
         self._clock = clock
@@ -153,19 +155,22 @@ class Builder:
             EngineError: something about the rule is wrong; nothing was opened.
         """
         definition = rule.definition
-        _warn_of_idle_options(definition)
         plan = self.plan(definition)
         inputs = [self._input(rule, scan) for scan in plan.scans if scan.role != "lookup"]
         letters = self._letters(rule, writers=len(definition.actions) + 1)
         sinks = [self._sink(rule, action, letters) for action in definition.actions]
         sinks += [self._extra_sink(rule, sink, index) for index, sink in enumerate(extra_sinks)]
-        pipeline = self._pipeline(rule, plan, inputs, sinks)
+        tables = self.tables.of(plan, self._catalog.__getitem__)
+        pipeline = self._pipeline(rule, plan, inputs, sinks, tables)
         parts = RuleParts(pipeline, inputs, sinks, Start.of_run(rule.id), letters)
+        parts.tables = list(tables.values())
+        parts.holds_rows = plan.find(Window) is not None or definition.options.is_event_time
         caches = (sink.cache for sink in parts.all_sinks)
         warn_of_orphans(self._root, rule.id, {cache.folder for cache in caches if cache})
         parts.streams = frozenset(scan.stream for scan in plan.scans)
         if definition.options.qos and not definition.temp:
             self._resume(rule, plan, parts)
+        trace_parts(rule, parts, self._tracing, self._clock)
         return parts
 
     def _resume(self, rule: Rule, plan: Plan, parts: RuleParts) -> None:
@@ -253,7 +258,12 @@ class Builder:
         return RuleInput(scan.label, reader, is_table=scan.role != "stream")
 
     def _pipeline(
-        self, rule: Rule, plan: Plan, inputs: list[RuleInput], sinks: list[SinkRunner]
+        self,
+        rule: Rule,
+        plan: Plan,
+        inputs: list[RuleInput],
+        sinks: list[SinkRunner],
+        tables: Mapping[str, JoinedTable],
     ) -> Pipeline:
         definition = rule.definition
         options = definition.options
@@ -302,7 +312,7 @@ class Builder:
                 for scan in plan.scans
                 if scan.role == "scan"
             },
-            lookups=self.tables.of(plan, self._catalog.__getitem__),
+            lookups={label: joined.table for label, joined in tables.items()},
             forwards_payloads=forwards,
         )
         if not any(spec is not None and spec.is_blocking for spec in self._called(plan)):
@@ -326,14 +336,14 @@ class Builder:
             stream, lambda report: self._source(f"stream:{stream.name}", report, stream)
         )
 
-    def _lookup_link(self, table: Stream) -> tuple[LookupLink, LookupOptions]:
+    def _lookup_link(self, table: Stream, report: Report) -> tuple[LookupLink, LookupOptions]:
         with _placing(table.at):
             plugin = self._plugins.lookup_source(table.source_type)
         with _blaming(f"lookup table {table.name}", table.at):
             config, options = self._properties.for_lookup(table, plugin)
             instance: LookupSource[Any] = plugin.instance()
-            owner, operator = f"table:{table.name}", f"source[{table.name}]"
-            ctx = self._context(owner, operator, 0, _nobody, plugin)
+            owner, operator = f"table:{table.name}", runner_of(table.name)
+            ctx = self._context(owner, operator, 0, report, plugin)
             _bind_use(plugin, instance, config, ctx)
         link = LookupLink(table.name, instance, Use(config, ctx), self._clock, options)
         return link, options
@@ -448,20 +458,6 @@ def _event_time_options(options: RuleOptions) -> EventTimeOptions | None:
     )
 
 
-def _warn_of_idle_options(definition: RuleDef) -> None:
-    """Say which options of a rule, accepted for eKuiper's rules, do nothing yet."""
-    defaults = RuleOptions()
-    given = [
-        key
-        for name, key in zip(
-            RuleOptions.__struct_fields__, RuleOptions.__struct_encode_fields__, strict=True
-        )
-        if name in _IDLE_OPTIONS and getattr(definition.options, name) != getattr(defaults, name)
-    ]
-    if given:
-        logger.warning("rule=%s options without effect yet: %s", definition.id, ", ".join(given))
-
-
 def _bind_use(plugin: Plugin, instance: Any, config: Config, ctx: Context) -> None:
     """Give an isolated instance its configuration; a shared one looks it up for each call.
 
@@ -505,7 +501,3 @@ def _blaming(who: str, at: Position | None) -> Iterator[None]:
         error.message = f"{who}: {error.message}"
         error.at = error.at or at
         raise
-
-
-def _nobody(operator: str, connected: bool, message: str) -> None:
-    """A shared source reports to no rule in particular."""

@@ -50,14 +50,15 @@ class Gatherer:
             return None
         shares, self._shares = self._shares, []
         size, self._rows = self._rows, 0
-        ticket, start = _JointTicket(shares), shares[-1].outgoing.start
+        ticket, traces = _JointTicket(shares), _traces_of(shares)
+        start = shares[-1].outgoing.start
         if all(share.outgoing.rows is None for share in shares):
             payloads = [payload for share in shares for payload in share.payloads()]
-            return Outgoing(None, payloads, ticket, [size], start)
+            return Outgoing(None, payloads, ticket, [size], start, traces)
         rows = [
             row for share in shares for row in share.outgoing.decoded()[share.start : share.stop]
         ]
-        return Outgoing(rows, None, ticket, [size], start)
+        return Outgoing(rows, None, ticket, [size], start, traces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,18 @@ class _Share:
 
     def payloads(self) -> list[bytes]:
         return (self.outgoing.payloads or [])[self.start : self.stop]
+
+
+def _traces_of(shares: Iterable[_Share]) -> dict[int, str] | None:
+    """Return the trace contexts of gathered rows, None if none is traced."""
+    found: dict[int, str] = {}
+    before = 0
+    for share in shares:
+        for place, context in (share.outgoing.traces or {}).items():
+            if share.start <= place < share.stop:
+                found[before + place - share.start] = context
+        before += share.stop - share.start
+    return found or None
 
 
 class _JointTicket:

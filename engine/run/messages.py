@@ -56,6 +56,8 @@ class Outgoing:
     sizes: list[int] | None = None
     start: Start | None = None
     """From where they are counted; None: batches of them have no names."""
+    traces: Mapping[int, str] | None = None
+    """The trace contexts of some of them, by their place; None: none is traced."""
 
     def __len__(self) -> int:
         items: Sequence[object] = (self.payloads if self.rows is None else self.rows) or ()
@@ -64,7 +66,7 @@ class Outgoing:
     def marked(self, field: str) -> Outgoing:
         """Return the same results with a field that is true in each row."""
         rows = [{**row, field: True} for row in self.decoded()]
-        return Outgoing(rows, None, self.ticket, self.sizes, self.start)
+        return Outgoing(rows, None, self.ticket, self.sizes, self.start, self.traces)
 
     def decoded(self) -> list[Row]:
         """Return the results as rows."""
@@ -104,10 +106,29 @@ class Messages:
                 else [batch.payloads[index] for index in indexes],
                 meta=PickedMetadata(batch.meta, indexes),
                 sizes=sizes,
+                traces={
+                    place: batch.traces[index]
+                    for place, index in enumerate(indexes)
+                    if index in batch.traces
+                }
+                if batch.traces
+                else batch.traces,
             ),
             [self.places[index] for index in indexes],
             self.token,
         )
+
+    def trace(self, contexts: Mapping[int, str]) -> None:
+        """Give messages the trace contexts of their rows; one of several rows has the first."""
+        if isinstance(self.places, Singles):
+            self.batch.traces = contexts
+            return
+        found = {}
+        for index, places in enumerate(self.places):
+            traced = next((place for place in places if place in contexts), None)
+            if traced is not None:
+                found[index] = contexts[traced]
+        self.batch.traces = found
 
 
 class Composer:

@@ -6,7 +6,7 @@ rule does between decoding and its sinks is one operator, for it is one function
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +15,7 @@ import msgspec
 from engine.run.metrics import OperatorMetrics
 from engine.run.rule import Rule, RuleParts
 from engine.run.status import Connection
+from engine.run.tables import JoinedTable
 
 OperatorKind = Literal["source", "op", "sink"]
 
@@ -100,12 +101,15 @@ class Operators:
 
     sources: list[tuple[Operator, Operator]]
     """With their decoders."""
+    tables: list[Operator]
+    """Lookup tables that are joined: how many keys came, and how many of them were looked up."""
     query: Operator
     sinks: list[Operator]
 
     def __iter__(self) -> Iterator[Operator]:
         for pair in self.sources:
             yield from pair
+        yield from self.tables
         yield self.query
         yield from self.sinks
 
@@ -115,8 +119,11 @@ class Operators:
         for source, decoder in self.sources:
             edges[source.id] = (decoder.id,)
             edges[decoder.id] = (self.query.id,)
+        for table in self.tables:
+            edges[table.id] = (self.query.id,)
         edges[self.query.id] = tuple(sink.id for sink in self.sinks)
-        return Topology(tuple(source.id for source, _ in self.sources), edges)
+        sources = [*(source for source, _ in self.sources), *self.tables]
+        return Topology(tuple(source.id for source in sources), edges)
 
 
 def operators_of(parts: RuleParts, waiting: int = 0) -> Operators:
@@ -135,12 +142,27 @@ def operators_of(parts: RuleParts, waiting: int = 0) -> Operators:
                 Operator("op", decoder, reader.decoding),
             )
         )
+    tables = _tables(parts.tables)
     query = Operator("op", f"{number + 1}_project", parts.metrics, waiting)
     sinks = [
         Operator("sink", _inner(sink.name), sink.metrics, sink.waiting, sink.name)
         for sink in parts.all_sinks
     ]
-    return Operators(sources, query, sinks)
+    return Operators(sources, tables, query, sinks)
+
+
+def _tables(joined_tables: Iterable[JoinedTable]) -> list[Operator]:
+    """Return the lookup tables of a rule; one that is joined several times counts as one."""
+    found: dict[str, Operator] = {}
+    for joined in joined_tables:
+        operator = Operator("source", joined.name, OperatorMetrics(), runner=joined.runner)
+        metrics = found.setdefault(joined.name, operator).metrics
+        counts = joined.table.statistics()
+        metrics.records_in += counts.keys
+        metrics.records_out += counts.keys - counts.failed
+        metrics.processed += counts.keys
+        metrics.exceptions += counts.failed
+    return list(found.values())
 
 
 def reports_of(rule: Rule) -> tuple[OperatorReport, ...]:

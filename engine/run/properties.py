@@ -114,6 +114,8 @@ class SinkOptions(
 
 
 _DESTINATIONS = ("topic", "path", "url")
+_OPERATION = "xOperation"
+"""What eKuiper is to do with an entry of its file of connections: ``create`` or ``delete``."""
 
 
 class Properties:
@@ -252,26 +254,52 @@ class Properties:
         return found
 
     def connections(self) -> dict[str, PropertySet]:
-        """Return the named connections."""
-        return dict(self._connections)
+        """Return the named connections; those that were added win over those of the file.
+
+        Raises:
+            ConfigError: the file can't be read.
+        """
+        return {**self._file_connections(), **self._connections}
 
     def _connection(self, name: str, where: Positions) -> dict[str, Any]:
-        if name not in self._connections:
+        known = self._connections.get(name) or self._file_connections().get(name)
+        if known is None:
             raise ConfigError(
                 f"unknown connection {name!r}",
                 at=where.of("connectionSelector"),
-                hint="define it under 'connections:'",
+                hint="define it under 'connections:' or in etc/connections/connection.yaml",
             )
-        return self._connections[name].properties
+        return known.properties
 
     def _file_sections(self, kind: PluginKind, name: str) -> dict[str, Any]:
-        path = self._root / "etc" / kind / f"{name}.yaml"
-        if not path.is_file():
-            return {}
-        document = interpolate(read(path), os.environ)
-        if not isinstance(document.value, dict):
-            raise ConfigError(f"{path}: expected a mapping of sections")
-        return document.value
+        return _sections_of(self._root / "etc" / kind / f"{name}.yaml")
+
+    def _file_connections(self) -> dict[str, PropertySet]:
+        """Return the connections in eKuiper's file for them: ``type: {name: properties}``."""
+        path = self._root / "etc" / "connections" / "connection.yaml"
+        found: dict[str, PropertySet] = {}
+        for type_, sets in _sections_of(path).items():
+            if not isinstance(sets, dict | None):
+                raise ConfigError(f"{path}: {type_}: expected connections by name")
+            for name, properties in (sets or {}).items():
+                if not isinstance(properties, dict):
+                    raise ConfigError(f"{path}: {type_}.{name}: expected properties")
+                own = {key: value for key, value in properties.items() if key != _OPERATION}
+                if properties.get(_OPERATION, "create") == "create":
+                    found[str(name)] = PropertySet(name=str(name), type=type_, properties=own)
+        return found
+
+
+def _sections_of(path: Path) -> dict[str, Any]:
+    """Return the mappings by name in a file, none if there is no such file."""
+    if not path.is_file():
+        return {}
+    document = interpolate(read(path), os.environ)
+    if document.value is None:
+        return {}
+    if not isinstance(document.value, dict):
+        raise ConfigError(f"{path}: expected a mapping of sections")
+    return document.value
 
 
 def _check_templates(config: Config, options: SinkOptions, where: str, places: Positions) -> None:

@@ -12,10 +12,9 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from engine.blame import told
 from engine.clock import SET_BACK, Clock
 from engine.config.rule import RuleDef
-from engine.errors import EngineError
+from engine.errors import EngineError, message_of
 from engine.guard import guarded
 from engine.run.alarm import Alarm
 from engine.run.checkpoints import Checkpoints, Snapshot
@@ -27,8 +26,10 @@ from engine.run.restarts import Restarts
 from engine.run.sink import Outgoing, SinkRunner
 from engine.run.source import Arrival, StreamReader
 from engine.run.status import RuleState, RuleStatus
+from engine.run.tables import JoinedTable
 from engine.run.ticket import Ticket
 from engine.run.tokens import Start
+from engine.run.traced import follow
 from engine.run.waiting import Flag, happens_within
 from engine.run.watchdog import Watchdog
 from engine.sql.pipeline import Pipeline
@@ -59,6 +60,10 @@ class RuleParts:
     """By input, where its source goes on; it may give nothing before the next checkpoint."""
     saved_at: int = 0
     """When the state was saved that it goes on from (epoch milliseconds), 0 if there is none."""
+    tables: list[JoinedTable] = field(default_factory=list)
+    """The lookup tables that are joined."""
+    holds_rows: bool = False
+    """Whether rows may lead to results later, in windows or event time."""
     streams: frozenset[str] = frozenset()
     """The names of all streams and tables that are read or looked up in."""
     metrics: OperatorMetrics = field(default_factory=OperatorMetrics)
@@ -141,6 +146,8 @@ class Rule:
         self.status = RuleStatus(clock)
         self.parts: RuleParts | None = None
         self.finished = Flag()
+        self.trace = definition.options.tracing
+        """Which rows are traced in this run and the next; see ``engine.run.tracing``."""
         self.taps: list[Callable[[Result], None]] = []
         """Called with all results, for those who watch; they must be quick and change nothing."""
         self._clock = clock
@@ -191,7 +198,7 @@ class Rule:
                 error = await self._run_once()
                 if error is None or self._is_stopping:
                     break
-                message = _text_of(error)
+                message = message_of(error)
                 self.metrics.failed(message, self._clock.now())
                 delay = restarts.delay_after(self._healthy_for())
                 if delay is None:
@@ -250,6 +257,8 @@ class Rule:
         self._flow = self._new_flow()
         self._positions = self.parts.positions.copy()
         self._latest, self._was_set_back = max(self._clock.now(), self.parts.saved_at), False
+        for joined in self.parts.tables:
+            joined.reports.attach(self.status.connection)
         try:
             with anyio.CancelScope() as self._scope:
                 async with anyio.create_task_group() as tasks:
@@ -257,6 +266,8 @@ class Rule:
         except Exception as error:
             return error
         finally:
+            for joined in self.parts.tables:
+                joined.reports.detach(self.status.connection)
             # not before: what the sinks have confirmed is acknowledged through the sources
             for source in self.parts.inputs:
                 await source.reader.close()
@@ -321,7 +332,7 @@ class Rule:
 
     async def _compute(self, parts: RuleParts, tasks: TaskGroup) -> None:
         """Take batches from the queue, run the query, hand the results to every sink."""
-        pipeline, checkpoints = parts.pipeline, parts.checkpoints
+        checkpoints = parts.checkpoints
         if checkpoints is not None:
             checkpoints.on_completed = partial(self._set_alarm, parts)
         self._set_alarm(parts)
@@ -330,7 +341,7 @@ class Rule:
                 item = await self._flow.get()
                 await self._look_at_clock(parts)
                 if isinstance(item, Tick):
-                    result = await pipeline.tick(min(item.at, self._latest))
+                    result = await parts.pipeline.tick(min(item.at, self._latest))
                     self._write_letters(parts, result)
                     await self._deliver(parts, self._counted(result), None)
                 else:
@@ -442,6 +453,8 @@ class Rule:
             tap(result)
         for sink in parts.sinks:
             outgoing = Outgoing(result.rows, result.payloads, ticket, result.sizes, parts.start)
+            if result.traces is not None:
+                follow(outgoing, result.traces, sink.name)
             await sink.flow.put(outgoing)
 
     def _receipt_of(
@@ -578,12 +591,3 @@ class Rule:
         if self.parts is not None:
             self.parts.metrics.failed("buffer full, rows dropped", len(arrival), self._clock.now())
         arrival.receipt.done()
-
-
-def _text_of(error: BaseException) -> str:
-    """Return the message of an error, the first of a group."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    if isinstance(error, EngineError):
-        return str(error)
-    return told(error)

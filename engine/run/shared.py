@@ -14,13 +14,11 @@ from engine.catalog import Stream
 from engine.layout import Layout
 from engine.run.logs import CURRENT_RULE
 from engine.run.metrics import OperatorMetrics
+from engine.run.reports import Report, Reports
 from engine.run.source import SourceRunner, Subscriber
 from engine.run.waiting import Flag, Happening
 
 logger = logging.getLogger(__name__)
-
-Report = Callable[[str, bool, str], None]
-"""Hears of a connection: operator, whether it is there, and why not."""
 
 
 class SharedSource:
@@ -35,12 +33,12 @@ class SharedSource:
         on_idle: Callable[[SharedSource], None],
     ) -> None:
         """``make`` gets what hears of the source's connection."""
-        self.runner = make(self._report)
+        self._reports = Reports()
+        self.runner = make(self._reports)
         self.name = self.runner.name
         self._tasks = tasks
         self._on_idle = on_idle
         self._subscribers: list[Subscriber] = []
-        self._reported: tuple[str, bool, str] | None = None
         self._opened = Flag()
         self._scope: anyio.CancelScope | None = None
 
@@ -67,14 +65,14 @@ class SharedSource:
     def attach(self, subscriber: Subscriber) -> None:
         self.runner.attach(subscriber)
         self._subscribers.append(subscriber)
-        if self._reported is not None:
-            subscriber.connection(*self._reported)
+        self._reports.attach(subscriber.connection)
         if self._scope is None:
             self._scope = anyio.CancelScope()
             self._tasks.start_soon(self._run, self._scope, name=f"shared.{self.name}")
 
     def detach(self, subscriber: Subscriber) -> None:
         self.runner.detach(subscriber)
+        self._reports.detach(subscriber.connection)
         self._subscribers.remove(subscriber)
         if not self._subscribers and self._scope is not None:
             self._on_idle(self)
@@ -113,12 +111,6 @@ class SharedSource:
         await self._opened.wait()
         opened()
         await closed.wait()
-
-    def _report(self, operator: str, connected: bool, message: str) -> None:
-        """Every rule hears whether the source is connected, now and when it joins."""
-        self._reported = operator, connected, message
-        for subscriber in self._subscribers:
-            subscriber.connection(operator, connected, message)
 
     async def _run(self, scope: anyio.CancelScope) -> None:
         CURRENT_RULE.set("")  # not that of the rule which happens to be its first

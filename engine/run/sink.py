@@ -242,6 +242,8 @@ class SinkRunner:
         self._outgoing = outgoing
         messages = self._composer.compose(outgoing)
         self._outgoing = None
+        if outgoing.traces is not None:
+            messages.trace(outgoing.traces)
         if self._tokens is None or outgoing.start is None:
             return messages
         return replace(messages, token=self._tokens.next(messages.batch, outgoing.start))

@@ -322,7 +322,8 @@ class SourceRunner:
         frame, failures = decode.decode(batch)
         if batch.failures:
             failures = [*failures, *enumerate(batch.failures, len(batch))]
-        self._count(batch, frame, failures, now, perf_counter_ns() - started)
+        frame.decoding = perf_counter_ns() - started
+        self._count(batch, frame, failures, now, frame.decoding)
         position = None
         if self._ask_position is not None:
             position = self._position = self._checked_position(self._ask_position())

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
+from engine.batch import Row
 from engine.layout import Frame
 from engine.sql.pipeline import Pipeline
 from engine.sql.query import Result
@@ -51,6 +52,9 @@ class ThreadedPipeline:
 
     def counts(self) -> dict[str, int]:
         return self._inner.counts()
+
+    def tables(self) -> dict[str, list[Row]]:
+        return self._inner.tables()
 
     def texts(self) -> list[str]:
         return self._inner.texts()

@@ -14,13 +14,14 @@ from engine.registry import PluginRegistry
 from engine.run.build import Builder
 from engine.run.functions import EngineFunctions
 from engine.run.properties import Properties
+from engine.run.reports import Report
 from engine.run.resources import ResourcePool
 from engine.run.rule import Rule, RuleParts
-from engine.run.shared import Report
 from engine.run.source import SourceRunner, StreamReader
 from engine.run.tables import LookupTables
 from engine.schemas.registry import SchemaRegistry
 from engine.state.store import CheckpointStore
+from engine.tracing.spans import Tracing
 
 
 class Trial:
@@ -50,6 +51,7 @@ class Trial:
             resources=resources,
             shared=self,
             checkpoints=_no_checkpoints,
+            tracing=Tracing(),
         )
         for stream in catalog:
             if stream.is_lookup:

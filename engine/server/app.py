@@ -22,14 +22,17 @@ from engine.server.guard import Guard
 from engine.server.http import (
     batch,
     configs,
+    connections,
     functions,
     live,
+    metrics,
     plugins,
     plugins_changing,
     rules,
     schemas,
     streams,
     system,
+    tracing,
     transfer,
 )
 from engine.server.http.document import complete
@@ -43,7 +46,10 @@ _ROUTES: list[Any] = [
     *system.ROUTES,
     *streams.ROUTES,
     *rules.ROUTES,
+    *tracing.ROUTES,
+    *metrics.ROUTES,
     *configs.ROUTES,
+    *connections.ROUTES,
     *schemas.ROUTES,
     *functions.ROUTES,
     *plugins.ROUTES,

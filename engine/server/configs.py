@@ -10,10 +10,10 @@ import msgspec
 from engine.config.rule import PropertySet, RuleSet
 from engine.engine import Engine
 from engine.registry import PluginKind
+from engine.server.connection_users import connection_users
 from engine.server.definitions import Change, Definitions, Kind
 from engine.server.names import checked_name
 from engine.server.problems import CONFIG_KEY, Problem, missing
-from engine.server.queries import streams_of
 from engine.server.secrets import masked, restored
 from engine.server.turns import Turns
 
@@ -116,56 +116,13 @@ class Configs:
 
     # -- connections ---------------------------------------------------------------------------
 
-    def connections(self) -> list[dict[str, Any]]:
-        """Return all named connections with what is known of them."""
-        known = self._engine.properties.connections()
-        return [self.connection(name) for name in sorted(known)]
-
-    def connection(self, name: str) -> dict[str, Any]:
-        """Return a connection without its secrets, with its state and the number of its users.
-
-        The state is that of the rules that use it: ``connected``, ``disconnected`` with why, or
-        ``unused``.
-
-        Raises:
-            Problem: there is none.
-        """
-        found = self._engine.properties.connections().get(name)
-        if found is None:
-            raise missing(f"connection {name}")
-        users = self.users(name)
-        status, error = self._state(users)
-        return {
-            "id": name,
-            "typ": found.type,
-            "props": masked(found.properties),
-            "isNamed": True,
-            "status": status,
-            "err": error,
-            "refCount": len(users),
-        }
+    def has_connection(self, name: str) -> bool:
+        """Tell whether there is a connection of that name."""
+        return name in self._engine.properties.connections()
 
     def connection_text(self, name: str) -> str:
         """Return what is stored of a connection, "" if a file of the server has it."""
         return self._definitions.get(Kind.CONNECTION, name) or ""
-
-    def users(self, name: str) -> dict[str, set[str]]:
-        """Return the rules that use a connection, with the operators through which they do."""
-        found: dict[str, set[str]] = {}
-        for rule_id, rule in self._engine.rules.items():
-            operators = {
-                f"sink[{action.name}]"
-                for action in rule.definition.actions
-                if self._selects(PluginKind.SINK, action.type, action.properties, name)
-            }
-            operators |= {
-                f"source[{stream}]"
-                for stream in streams_of(rule.definition.sql)
-                if self._stream_selects(stream, name)
-            }
-            if operators:
-                found[rule_id] = operators
-        return found
 
     async def put_connection(self, given: ConnectionDef, *, replace: bool) -> None:
         """Add a connection, or with ``replace`` change it.
@@ -205,7 +162,7 @@ class Configs:
             self.recover()
 
     def _refuse_if_used(self, name: str) -> None:
-        if users := self.users(name):
+        if users := connection_users(self._engine).get(name):
             raise Problem(
                 f"connection {name} is used by {', '.join(sorted(users))}",
                 code=CONFIG_KEY,
@@ -215,44 +172,6 @@ class Configs:
     def _stored_connections(self) -> Iterator[tuple[str, ConnectionDef]]:
         for name, text in self._definitions.all(Kind.CONNECTION).items():
             yield name, msgspec.json.decode(text, type=ConnectionDef)
-
-    def _state(self, users: dict[str, set[str]]) -> tuple[str, str]:
-        known = [
-            connection
-            for rule_id, operators in users.items()
-            for operator, connection in self._engine.rules[rule_id].status.connections.items()
-            if operator in operators
-        ]
-        lost = [connection.message for connection in known if not connection.connected]
-        if lost:
-            return "disconnected", lost[0]
-        return ("connected" if known else "unused"), ""
-
-    def _stream_selects(self, stream: str, name: str) -> bool:
-        catalog = self._engine.catalog
-        if stream not in catalog:
-            return False
-        found = catalog[stream]
-        given = {**found.options.extra, **found.properties, "confKey": found.options.conf_key}
-        return self._selects(PluginKind.SOURCE, found.source_type, given, name)
-
-    def _selects(
-        self, kind: PluginKind, plugin: str, properties: dict[str, Any], name: str
-    ) -> bool:
-        selected = properties.get("connectionSelector")
-        key = properties.get("confKey" if kind is PluginKind.SOURCE else "resourceId")
-        if selected is None and key:
-            section = self._section(kind, plugin, str(key))
-            selected = section.get("connectionSelector")
-        return selected == name
-
-    def _section(self, kind: PluginKind, plugin: str, key: str) -> dict[str, Any]:
-        stored = self._definitions.get(_KINDS[kind], f"{plugin}.{key}")
-        if stored is not None:
-            found: dict[str, Any] = msgspec.json.decode(stored)
-            return found
-        section = self._of_files.sections(kind, plugin).get(key)
-        return section if isinstance(section, dict) else {}
 
 
 def _section_name(kind: PluginKind, plugin: str, key: str) -> str:

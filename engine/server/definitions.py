@@ -42,6 +42,8 @@ class Kind(StrEnum):
     SCRIPT = "script"
     TOKEN = "token"
     """The hash of an API token."""
+    COLLECTOR = "collector"
+    """Where traces are sent to, ``null`` for nowhere; there is one at most, without a name."""
 
 
 Condition = Callable[[str | None], None]

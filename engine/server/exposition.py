@@ -52,9 +52,12 @@ class _Family:
             yield sample if isinstance(sample, str) else f"{self.name}{{{sample[0]}}} {sample[1]}"
 
 
-async def exposition(engine: Engine, started: float) -> AsyncIterator[bytes]:
+async def exposition(
+    engine: Engine, started: float, connections: Iterable[tuple[str, str, int]] = ()
+) -> AsyncIterator[bytes]:
     """Yield the metrics of all rules and of the process; ``started`` is Unix time in seconds.
 
+    ``connections`` are the named ones: id, type and state as for ``connection_status``.
     The loop gets its turn every few milliseconds, however many rules there are: each metric is
     therefore of a slightly later instant than the one before it.
     """
@@ -83,6 +86,7 @@ async def exposition(engine: Engine, started: float) -> AsyncIterator[bytes]:
                     lines = []
                 await anyio.lowlevel.checkpoint()
                 due = time.perf_counter() + _AT_ONCE
+    lines += _named_connections(connections)
     lines += _process(started)
     yield _encoded(lines)
 
@@ -229,6 +233,17 @@ def _connections(kind: OperatorKind) -> Callable[[_Observed], Iterable[tuple[str
                 yield labels, 1 if known.connected else lost
 
     return samples
+
+
+def _named_connections(connections: Iterable[tuple[str, str, int]]) -> Iterator[str]:
+    name = "kuiper_conn_status_gauge"
+    states = [
+        f'{name}{{connection="{_escaped(id_)}",type="{_escaped(kind)}"}} {state}'
+        for id_, kind, state in connections
+    ]
+    if states:
+        yield _head(name, "gauge", "named connections: 1 connected, 0 connecting, -1 lost")
+        yield from states
 
 
 # -- the process -----------------------------------------------------------------------------------

@@ -19,7 +19,15 @@ from engine.server.settings import ServerSettings
 _SLASHES = re.compile(r"/{2,}")
 _OPEN = frozenset({"/", "/ping", "/healthz", "/ready"})
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
-_ADMINISTRATION = ("/stop", "/configs", "/data/", "/v2/data/", "/async/", "/ruleset/import")
+_ADMINISTRATION = (
+    "/stop",
+    "/configs",
+    "/tracer",
+    "/data/",
+    "/v2/data/",
+    "/async/",
+    "/ruleset/import",
+)
 _CODE = ("/plugins", "/udf", "/services", "/schemas/custom")
 """What these take is run by the server."""
 _CREDENTIALS = "/tokens"

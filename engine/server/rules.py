@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 _WORDS_OF_PATHS = frozenset({"bulkstart", "bulkstop", "status", "tags", "usage", "validate"})
 """What stands in paths in the place of an id."""
+_MOST_TABLE_ROWS = 1000
 _RECOVERED_AT_ONCE = 20
 """Rules that are started before others get their turn."""
 
@@ -112,7 +113,7 @@ class Rules:
             "name": definition.name or rule_id,
             "status": in_ekuiper(rule.status.state),
             "version": definition.version,
-            "trace": False,
+            "trace": rule.trace is not None,
             "tags": list(definition.tags),
         }
 
@@ -199,6 +200,32 @@ class Rules:
             elif not item.invisible:
                 column = item.expr.name if isinstance(item.expr, Column) else ""
                 found[item.name] = declared.get(column, {})
+        return found
+
+    def tables(self, rule_id: str) -> list[dict[str, Any]]:
+        """Return the last rows that a rule has of each scan table, without secrets.
+
+        Raises:
+            Problem: there is no such rule.
+        """
+        self.definition(rule_id)
+        parts = self._engine.rules[rule_id].parts
+        found = {} if parts is None else parts.pipeline.tables()
+        return [
+            {"emitter": label, "content": masked(rows[-_MOST_TABLE_ROWS:])}
+            for label, rows in found.items()
+        ]
+
+    def times(self) -> dict[str, int]:
+        """Return the milliseconds that decoders and query of each rule have taken in its run.
+
+        That of a stream which rules share counts for each of them.
+        """
+        found = {}
+        for rule_id, rule in self._engine.rules.items():
+            if rule.parts is not None:
+                decoding = sum(s.reader.decoding.total_latency for s in rule.parts.inputs)
+                found[rule_id] = (decoding + rule.parts.metrics.total_latency) // 1_000_000
         return found
 
     def tagged(self, tags: Iterable[str]) -> list[str]:

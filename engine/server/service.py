@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+import msgspec
 from anyio.abc import TaskGroup
 
 from engine.config.zone import named_zone
 from engine.engine import Engine
+from engine.errors import EngineError
 from engine.scripts.functions import Scripts
 from engine.server.configs import Configs
+from engine.server.connections import Connections
 from engine.server.credentials import Credentials
-from engine.server.definitions import Definitions
+from engine.server.definitions import Change, Definitions, Kind
+from engine.server.exposition import exposition
 from engine.server.external import ExternalServices
 from engine.server.fetch import Fetcher
 from engine.server.jobs import Jobs
 from engine.server.live import Live
+from engine.server.metrics_dump import MetricsDump
 from engine.server.rules import Rules
 from engine.server.schemas import Schemas
 from engine.server.scripts import StoredScripts
@@ -29,6 +35,9 @@ from engine.server.transfer import Transfer
 from engine.server.trials import Trials
 from engine.server.turns import Turns
 from engine.server.uploads import Uploads
+from engine.tracing.spans import Collector
+
+logger = logging.getLogger(__name__)
 
 
 class Service:
@@ -38,6 +47,7 @@ class Service:
         self, engine: Engine, definitions: Definitions, settings: ServerSettings, tasks: TaskGroup
     ) -> None:
         self.engine = engine
+        self._definitions = definitions
         self.settings = settings
         self.started = time.time()
         self.is_ready = False
@@ -49,6 +59,10 @@ class Service:
         self.streams = Streams(engine, definitions, turns)
         self.rules = Rules(engine, definitions, turns, tasks)
         self.configs = Configs(engine, definitions, turns)
+        self.connections = Connections(engine, settings.check_connections)
+        self.metrics_dump = MetricsDump(
+            engine.root / "log" / "metrics", settings.metrics_dump, self.metrics, engine.clock
+        )
         self.uploads = uploads
         self.trials = Trials(engine, tasks)
         self.live = Live(engine)
@@ -73,8 +87,35 @@ class Service:
         self.configs.recover()
         self.scripts.recover()
         self.streams.recover()
+        await self._recover_collector()
         await self.rules.recover()
         self.is_ready = True
+
+    async def set_collector(self, collector: Collector | None) -> None:
+        """Send spans to a collector, now and after each start, or with None to none.
+
+        Raises:
+            EngineError: nothing was changed.
+        """
+        await self.engine.tracing.export(collector)
+        text = msgspec.json.encode(collector).decode()
+        await self._definitions.apply(Change(Kind.COLLECTOR, "", text))
+
+    async def _recover_collector(self) -> None:
+        """Send spans to the collector that clients have chosen, else to that of the settings."""
+        tracing, chosen = self.engine.tracing, self._definitions.get(Kind.COLLECTOR, "")
+        tracing.capacity = self.settings.open_telemetry.local_trace_capacity
+        collector = self.settings.open_telemetry.collector or tracing.collector
+        if chosen is not None:
+            collector = msgspec.json.decode(chosen, type=Collector | None)
+        try:
+            await tracing.export(collector)
+        except EngineError as error:  # its package is gone; rules matter more
+            logger.error("traces aren't sent: %s", error)
+
+    def metrics(self) -> AsyncIterator[bytes]:
+        """Give all metrics in Prometheus' text format, piece by piece."""
+        return exposition(self.engine, self.started, self.connections.samples())
 
     def stop(self) -> None:
         """Ask the server to end."""
@@ -101,6 +142,8 @@ async def service(
             made = Service(engine, definitions, settings, tasks)
             try:
                 await made.recover()
+                tasks.start_soon(made.connections.run, name="connections")
+                tasks.start_soon(made.metrics_dump.run, name="metrics.dump")
                 yield made
             finally:
                 made.stop()

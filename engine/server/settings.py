@@ -9,10 +9,12 @@ import msgspec
 
 from engine.config.convert import config_from, expected
 from engine.config.document import read
-from engine.config.fields import Size
+from engine.config.fields import Duration, Size
 from engine.config.interpolate import interpolate
 from engine.config.zone import named_zone
 from engine.errors import ConfigError
+from engine.server.metrics_dump import MetricsDumpOptions
+from engine.tracing.spans import CAPACITY, SERVICE, Collector
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 
@@ -22,6 +24,24 @@ class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     certfile: str
     keyfile: str
+
+
+class OpenTelemetry(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"
+):
+    """What becomes of traces; where they are sent to can be changed by clients."""
+
+    service_name: str = SERVICE
+    enable_remote_collector: bool = False
+    remote_endpoint: str = "127.0.0.1:4318"
+    local_trace_capacity: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = CAPACITY
+
+    @property
+    def collector(self) -> Collector | None:
+        """Where traces are sent to."""
+        if not self.enable_remote_collector:
+            return None
+        return Collector(self.remote_endpoint, self.service_name)
 
 
 class ServerSettings(
@@ -47,6 +67,10 @@ class ServerSettings(
     """Calls in a second for each client; 0: any number."""
     audit_log: bool = True
     """Write who changed what into ``data/server/audit.log``."""
+    open_telemetry: OpenTelemetry = OpenTelemetry()
+    metrics_dump: MetricsDumpOptions = MetricsDumpOptions()
+    check_connections: Duration = Duration(15)
+    """Time between two checks of named connections; 0: they are checked when somebody asks."""
     timezone: str = ""
 
     @property

@@ -276,8 +276,7 @@ class Transfer:
 
     async def _take_connection(self, plugin: str, key: str, given: Any) -> None:
         connection = ConnectionDef(key, plugin, _properties(given))
-        known = {found["id"] for found in self._configs.connections()}
-        await self._configs.put_connection(connection, replace=key in known)
+        await self._configs.put_connection(connection, replace=self._configs.has_connection(key))
 
     async def _take_uploads(self, uploads: dict[str, Any], into: Imported) -> None:
         for name, value in uploads.items():

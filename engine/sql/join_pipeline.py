@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from engine.batch import Row
 from engine.errors import RowError
 from engine.layout import Frame, Layout
 from engine.ops.fold import BufferFold
@@ -189,6 +190,12 @@ class JoinPipeline:
     def counts(self) -> dict[str, int]:
         evicted = sum(entrance.evicted for entrance in self._entrances if entrance is not None)
         return {"evicted": evicted + getattr(self._window, "evicted", 0)}
+
+    def tables(self) -> dict[str, list[Row]]:
+        return {
+            self._labels[index]: [self._savers[index].dump(record)[0] for record in records]
+            for index, records in self._tables.items()
+        }
 
     def texts(self) -> list[str]:
         entrances = [entrance for entrance in self._entrances if entrance is not None]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from engine.batch import Row
 from engine.layout import Frame
 from engine.sql.entrance import TIME, timed
 from engine.sql.event_time import EventTime, InOrder
@@ -40,6 +41,9 @@ class Pipeline(Protocol):
     def counts(self) -> dict[str, int]:
         """Return what was noticed beside results: rows "late" and too far "ahead", streams that
         became "idle", partitions "evicted"; only those that can happen."""
+
+    def tables(self) -> dict[str, list[Row]]:
+        """Return the rows that are kept of each scan table, by its label."""
 
     def texts(self) -> list[str]:
         """Return the Python text that was generated, for people."""
@@ -87,6 +91,9 @@ class RowPipeline:
 
     def counts(self) -> dict[str, int]:
         return {} if self._analytic is None else {"evicted": self._analytic.evicted}
+
+    def tables(self) -> dict[str, list[Row]]:
+        return {}
 
     def texts(self) -> list[str]:
         analytic = [] if self._analytic is None else self._analytic.texts()
@@ -143,6 +150,9 @@ class EventTimePipeline:
     def counts(self) -> dict[str, int]:
         return {**self._event_time.counts, **self._inner.counts()}
 
+    def tables(self) -> dict[str, list[Row]]:
+        return self._inner.tables()
+
     def texts(self) -> list[str]:
         return self._inner.texts()
 
@@ -166,13 +176,5 @@ def combined(results: Sequence[Result]) -> Result:
         found = result.rows or []
         rows += found
         sizes += [1] * len(found) if result.sizes is None else result.sizes
-        total.errors += result.errors
-        total.surplus += result.surplus
-        total.absorbed += result.absorbed
-        total.late += result.late
-        if result.dropped:
-            counts = dict(total.dropped)
-            for reason, count in result.dropped.items():
-                counts[reason] = counts.get(reason, 0) + count
-            total.dropped = counts
+        total.count(result)
     return total

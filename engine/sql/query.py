@@ -16,6 +16,7 @@ from engine.sql.compile import Compiler, Program, QueryOptions, has_state
 from engine.sql.functions import FunctionRegistry
 from engine.sql.plan import Plan, Scan
 from engine.sql.stage import Stage, final_stage
+from engine.tracing.rows import Step
 
 Bind = Callable[[CallSite], tuple[Callable[..., Any], Any]]
 """Gives the function and the context of a call site in one rule."""
@@ -33,10 +34,21 @@ class Result:
     beyond the first of a row (``unnest``) and all results of windows, ``absorbed`` the rows that
     went into windows. ``sizes``, where rows form lists that were emitted together, are their
     lengths. ``dropped`` counts rows that were given up, by reason; ``late`` are those among them
-    that came after their time.
+    that came after their time. ``traces`` has the last step of the results that are traced, by
+    their place; None: none is.
     """
 
-    __slots__ = ("absorbed", "dropped", "errors", "late", "payloads", "rows", "sizes", "surplus")
+    __slots__ = (
+        "absorbed",
+        "dropped",
+        "errors",
+        "late",
+        "payloads",
+        "rows",
+        "sizes",
+        "surplus",
+        "traces",
+    )
 
     def __init__(
         self,
@@ -51,6 +63,7 @@ class Result:
         late: Sequence[Row] = (),
     ) -> None:
         self.late = list(late)
+        self.traces: Mapping[int, Step] | None = None
         self.dropped = dropped
         self.sizes = sizes
         self.absorbed = absorbed
@@ -62,6 +75,18 @@ class Result:
     def __len__(self) -> int:
         items: Sequence[object] = (self.payloads if self.rows is None else self.rows) or ()
         return len(items)
+
+    def count(self, other: Result) -> None:
+        """Add what came of other rows beside results."""
+        self.errors += other.errors
+        self.surplus += other.surplus
+        self.absorbed += other.absorbed
+        self.late += other.late
+        if other.dropped:
+            counts = dict(self.dropped)
+            for reason, count in other.dropped.items():
+                counts[reason] = counts.get(reason, 0) + count
+            self.dropped = counts
 
 
 class RowForm(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from engine.batch import Row
 from engine.layout import Frame, Layout
 from engine.ops.pane import Pane
 from engine.ops.windows.build import build
@@ -151,6 +152,9 @@ class WindowPipeline:
     def counts(self) -> dict[str, int]:
         evicted = self._entrance.evicted + getattr(self._window, "evicted", 0)
         return {"evicted": evicted}
+
+    def tables(self) -> dict[str, list[Row]]:
+        return {}
 
     def texts(self) -> list[str]:
         groups = [] if self._grouping is None else [self._grouping.code.text]

@@ -66,23 +66,23 @@ class Memory(Sink[MemorySinkConfig]):
         for stop in range(1, len(rows) + 1):
             if stop == len(rows) or topics[stop] != topics[start]:
                 topic = topics[start] or str(self.config.topic)
-                meta = self._metadata(topic, rows[start:stop])
+                contexts = [batch.traces.get(i) for i in range(start, stop)] if batch.traces else []
+                meta = self._metadata(topic, rows[start:stop], contexts)
                 await self._bus.publish(topic, Batch(rows[start:stop], meta=meta))
                 start = stop
 
-    def _metadata(self, topic: str, rows: list[Row]) -> Metadata:
+    def _metadata(self, topic: str, rows: list[Row], contexts: Sequence[str | None]) -> Metadata:
+        """Return the metadata of rows; ``contexts`` are their traces, if any of them is traced."""
         config = self.config
-        if not config.key_field:
+        columns: dict[str, Sequence[Any]] = {}
+        if config.key_field:
+            columns["keyval"] = [row.get(config.key_field) for row in rows]
+            columns["rowkind"] = [_kind(row.get(config.rowkind_field)) for row in rows]
+        if contexts:
+            columns["traceparent"] = contexts
+        if not columns:
             return SameMetadata(len(rows), {"topic": topic})
-        kinds = [_kind(row.get(config.rowkind_field)) for row in rows]
-        return ColumnMetadata(
-            len(rows),
-            {
-                "topic": [topic] * len(rows),
-                "keyval": [row.get(config.key_field) for row in rows],
-                "rowkind": kinds,
-            },
-        )
+        return ColumnMetadata(len(rows), {"topic": [topic] * len(rows), **columns})
 
     async def close(self) -> None:
         exits, self._exits = self._exits, None

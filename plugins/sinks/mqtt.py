@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ import anyio
 import msgspec
 
 from engine.api import Batch, ConfigError, NotConnected, Rejected, Sink, Template
-from engine.mqtt import Link, LinkState, PublishInterrupted, PublishRejected
+from engine.mqtt import Link, LinkState, PublishInterrupted, PublishRejected, UserProperties
 from engine.mqtt.broker import BrokerConfig, follow, shared_link
 from engine.topics import flaw_of_topic
 
@@ -23,7 +23,8 @@ class MqttSinkConfig(BrokerConfig, kw_only=True):
     topic: Template
     retained: bool = False
     properties: dict[str, Template] = msgspec.field(default_factory=dict)
-    """User properties of MQTT 5; their values may hold fields, too."""
+    """User properties of MQTT 5; their values may hold fields, too. A message that is traced has
+    ``traceparent`` beside them."""
 
 
 class Mqtt(Sink[MqttSinkConfig]):
@@ -57,7 +58,7 @@ class Mqtt(Sink[MqttSinkConfig]):
         if self._link.state is not LinkState.CONNECTED:
             await self._wait_connected()
         topics = batch.meta.column("topic")
-        properties = batch.meta.column("properties")
+        properties = self._user_properties(batch)
         payloads = batch.payloads or []
         waiting_for: Sequence[int] = range(len(payloads))
         rejected: dict[int, str] = {}
@@ -70,9 +71,9 @@ class Mqtt(Sink[MqttSinkConfig]):
                     else [payloads[i] for i in waiting_for],
                     qos=config.qos,
                     retained=config.retained,
-                    user_properties=[properties[i] for i in waiting_for]
-                    if properties[0]
-                    else config.properties or None,
+                    user_properties=properties
+                    if properties is None or isinstance(properties, Mapping)
+                    else [properties[i] for i in waiting_for],
                 )
                 break
             except PublishRejected as error:
@@ -85,6 +86,17 @@ class Mqtt(Sink[MqttSinkConfig]):
                 await self._wait_connected(sorted([*waiting_for, *rejected]))
         if rejected:
             raise Rejected(", ".join(sorted(set(rejected.values()))), indexes=list(rejected))
+
+    def _user_properties(self, batch: Batch) -> UserProperties:
+        """Return the user properties of all messages together, or those of each."""
+        own = batch.meta.column("properties")
+        common = self.config.properties or None
+        if not batch.traces:
+            return own if any(own[:1]) else common
+        found = [each or common for each in own]
+        for index, context in batch.traces.items():
+            found[index] = {**(found[index] or {}), "traceparent": context}
+        return found
 
     async def _wait_connected(self, waiting_for: Sequence[int] | None = None) -> None:
         with anyio.move_on_after(_WAIT) as waiting:

@@ -21,7 +21,8 @@ class MqttSourceConfig(BrokerConfig, kw_only=True):
 
 
 class Mqtt(Source[MqttSourceConfig]):
-    """Each message is a payload; ``meta()`` knows topic, qos, messageId, retained, properties.
+    """Each message is a payload; ``meta()`` knows topic, qos, messageId, retained, properties
+    and the property traceparent.
 
     Messages with QoS 1 or 2 are acknowledged once the rule is done with them.
     """
@@ -100,6 +101,8 @@ class _MessageMetadata:
             return arrivals.retained
         if key == "properties" and arrivals.properties is not None:
             return [None if each is None else dict(each) for each in arrivals.properties]
+        if key == "traceparent" and arrivals.properties is not None:
+            return [None if each is None else each.get(key) for each in arrivals.properties]
         return [None] * len(arrivals)
 
     def row(self, index: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import anyio.to_thread
 import pytest
 
 from engine import cli
+from tests.conftest import eventually
 from tests.server.support import DEMO, Running, Start, rule
 
 
@@ -86,3 +87,24 @@ async def test_a_token_made_beside_the_server_opens_it(
     assert await anyio.to_thread.run_sync(headrace, "token", "revoke", "me", "--root", root) == 0
     assert await anyio.to_thread.run_sync(headrace, "token", "list", "--root", root) == 0
     assert "me" not in capsys.readouterr().out.split()
+
+
+async def test_rules_are_traced_and_connections_checked(server: Running, capsys: Any) -> None:
+    await server.stream()
+    await server.json("POST", "/rules", rule("a"))
+    assert await run(server, "trace", "start", "a", "--rate", "3") == 0
+    await eventually(lambda: server.service.engine.rules["a"].status.state == "running")
+    await server.service.engine.push("demo", [{"n": 1}])
+    await eventually(lambda: server.service.engine.tracing.traces_of("a"))
+    capsys.readouterr()
+    assert await run(server, "trace", "list", "a") == 0
+    (trace_id,) = json.loads(capsys.readouterr().out)
+    assert await run(server, "trace", "show", trace_id) == 0
+    assert json.loads(capsys.readouterr().out)["Name"] == "demo"
+    assert await run(server, "trace", "stop", "a") == 0
+    assert server.service.engine.rules["a"].trace is None
+    assert await run(server, "create", "connection", '{"id": "c", "typ": "nop"}') == 0
+    capsys.readouterr()
+    assert await run(server, "check", "c") == 0
+    assert json.loads(capsys.readouterr().out)["status"] == "connected"
+    assert await run(server, "check", "nosuch") != 0

@@ -1,80 +1,21 @@
-"""Sections of sources and sinks, connections, and what forms need to know of plugins."""
+"""Sections of sources and sinks over HTTP, and what forms need to know of plugins."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-from litestar import Response, delete, get, post, put
+from litestar import Response, delete, get, put
 from litestar.params import FromPath, FromQuery
 
 from engine.registry import PluginKind
 from engine.server.configs import ConnectionDef
-from engine.server.http.document import OBJECT, OBJECTS, STRING, an_object, documented
-from engine.server.http.replies import AnyRequest, Serving, body_of, json, stored, text
+from engine.server.http.document import OBJECT, OBJECTS, documented
+from engine.server.http.replies import AnyRequest, Serving, body_of, json, text
 from engine.server.metadata import function_metadata, plugin_list, plugin_metadata
-from engine.server.problems import Problem, missing
-from engine.server.sandbox import check_connection
+from engine.server.problems import missing
 
-_Connection = documented(an_object(["id", "typ"], id=STRING, typ=STRING, props=OBJECT))
 _Properties = documented(OBJECT)
 _KINDS = {"sources": PluginKind.SOURCE, "sinks": PluginKind.SINK}
-
-
-@get("/connections", operation_class=documented(reply=OBJECTS))
-async def list_connections(service: Serving) -> Response[bytes]:
-    """Return all named connections."""
-    return json(service.configs.connections())
-
-
-@post("/connections", operation_class=_Connection)
-async def create_connection(service: Serving, request: AnyRequest) -> Response[str]:
-    """Define a connection."""
-    given = await body_of(request, ConnectionDef)
-    await service.configs.put_connection(given, replace=False)
-    return text("success", 201)
-
-
-@get("/connections/{name:str}", operation_class=documented(reply=OBJECT))
-async def get_connection(
-    service: Serving, request: AnyRequest, name: FromPath[str]
-) -> Response[bytes]:
-    """Return a connection, without its secrets."""
-    shown = msgspec.json.encode(service.configs.connection(name))
-    return stored(request, shown, service.configs.connection_text(name))
-
-
-@put("/connections/{name:str}", operation_class=_Connection)
-async def replace_connection(
-    service: Serving, request: AnyRequest, name: FromPath[str]
-) -> Response[str]:
-    """Replace a connection that no rule uses."""
-    given = await body_of(request, ConnectionDef)
-    if given.id not in ("", name):
-        raise Problem(f"the body says {given.id!r}, the path says {name!r}")
-    given = msgspec.structs.replace(given, id=name)
-    await service.configs.put_connection(given, replace=True)
-    return text("success")
-
-
-@delete("/connections/{name:str}", status_code=200)
-async def drop_connection(service: Serving, name: FromPath[str]) -> Response[str]:
-    """Forget a connection that no rule uses."""
-    await service.configs.drop_connection(name)
-    return text("success")
-
-
-@post("/metadata/{role:str}/connection/{plugin:str}", status_code=200, operation_class=_Properties)
-async def connect(
-    service: Serving, request: AnyRequest, role: FromPath[str], plugin: FromPath[str]
-) -> Response[str]:
-    """Try to connect a source or sink with some properties."""
-    if role not in ("sources", "sinks", "lookups"):
-        raise missing(f"metadata of {role}")
-    kind = PluginKind.SINK if role == "sinks" else PluginKind.SOURCE
-    properties = await body_of(request, dict[str, Any])
-    await check_connection(service.engine, kind, plugin, properties)
-    return text("success")
 
 
 @get("/metadata/functions", operation_class=documented(reply=OBJECTS))
@@ -123,7 +64,7 @@ async def get_sections(
 ) -> Response[bytes]:
     """Return all sections of a source or sink, or the connections of a type."""
     if role == "connections":
-        found = [each for each in service.configs.connections() if each["typ"] == plugin]
+        found = [each for each in service.connections.all() if each["typ"] == plugin]
         return json({each["id"]: each["props"] for each in found})
     return json(service.configs.sections(_kind(role), plugin))
 
@@ -139,9 +80,9 @@ async def put_section(
     """Add or replace a section."""
     properties = await body_of(request, dict[str, Any])
     if role == "connections":
-        known = {each["id"] for each in service.configs.connections()}
         given = ConnectionDef(key, plugin, properties)
-        await service.configs.put_connection(given, replace=key in known)
+        is_known = service.configs.has_connection(key)
+        await service.configs.put_connection(given, replace=is_known)
     else:
         await service.configs.put_section(_kind(role), plugin, key, properties)
     return text("success")
@@ -160,12 +101,6 @@ async def drop_section(
 
 
 ROUTES = [
-    list_connections,
-    create_connection,
-    get_connection,
-    replace_connection,
-    drop_connection,
-    connect,
     list_functions,
     list_resources,
     connection_types,

@@ -201,10 +201,10 @@ async def bulk_stop(service: Serving, request: AnyRequest) -> Response[bytes]:
     return await _bulk(service, request, service.rules.stop)
 
 
-@get("/rules/usage/cpu")
-async def cpu_usage() -> Response[str]:
-    """Say that the time of single rules isn't measured: they share one thread."""
-    return text("cpu usage not enabled")
+@get("/rules/{rule_id:str}/scantables")
+async def scan_tables(service: Serving, rule_id: FromPath[str]) -> Response[bytes]:
+    """Return the rows that a rule has of the scan tables it joins, the last 1000 of each."""
+    return json(service.rules.tables(rule_id))
 
 
 ROUTES = [
@@ -230,7 +230,7 @@ ROUTES = [
     match_tags,
     bulk_start,
     bulk_stop,
-    cpu_usage,
+    scan_tables,
 ]
 
 

@@ -1,4 +1,4 @@
-"""The server itself over HTTP: how it is, its log level, its end, its tokens, its metrics."""
+"""The server itself over HTTP: how it is, what can be changed, its end, its tokens."""
 
 from __future__ import annotations
 
@@ -13,35 +13,38 @@ from litestar import Response, delete, get, patch, post
 from litestar.openapi.spec import Schema
 from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import FromPath
-from litestar.response import Stream
 
 from engine import __version__
+from engine.config.zone import named_zone
 from engine.server.credentials import RoleName
-from engine.server.exposition import CONTENT_TYPE, exposition
 from engine.server.http.document import BOOLEAN, OBJECT, OBJECTS, STRING, an_object, documented
 from engine.server.http.replies import AnyRequest, Serving, body_of, json, text
 from engine.server.problems import Problem
 from engine.server.process import cpu_seconds, resident_bytes, total_bytes
 from engine.server.service import Service
 
-logger = logging.getLogger(__name__)
-
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-_FIXED = ("consoleLog", "fileLog", "timezone", "metricsDumpConfig")
 _LEVELS = ("debug", "info", "warn", "warning", "error")
 _ROLE = Schema(type=OpenAPIType.STRING, enum=["read", "write", "admin"])
 _Token = documented(an_object(["name"], name=STRING, role=_ROLE), reply=OBJECT)
 
 
+class MetricsDumpSetting(msgspec.Struct, frozen=True):
+    """Whether metrics are written down."""
+
+    enable: bool
+
+
 class Settings(msgspec.Struct, frozen=True, rename="camel"):
-    """What can be changed while the server runs, and what the reference can change beside it."""
+    """What can be changed while the server runs, until it ends."""
 
     log_level: str = ""
     debug: bool | None = None
-    console_log: Any = None
-    file_log: Any = None
-    timezone: Any = None
-    metrics_dump_config: Any = None
+    console_log: bool = True
+    file_log: bool = False
+    timezone: str = ""
+    """For the schedules of rules that are defined from now on."""
+    metrics_dump_config: MetricsDumpSetting | None = None
 
 
 class TokenDef(msgspec.Struct, frozen=True):
@@ -92,27 +95,29 @@ async def stop(service: Serving) -> Response[str]:
 @patch(
     "/configs",
     status_code=204,
-    operation_class=documented(an_object(logLevel=STRING, debug=BOOLEAN)),
+    operation_class=documented(
+        an_object(logLevel=STRING, debug=BOOLEAN, timezone=STRING, metricsDumpConfig=OBJECT)
+    ),
 )
-async def configure(request: AnyRequest) -> Response[None]:
-    """Change the log level; what can't be changed here is named in the log."""
+async def configure(service: Serving, request: AnyRequest) -> Response[None]:
+    """Change the log level, the time zone, and whether metrics are written down."""
     given = await body_of(request, Settings)
-    fixed = (given.console_log, given.file_log, given.timezone, given.metrics_dump_config)
-    names = [n for n, v in zip(_FIXED, fixed, strict=True) if v is not None]
-    if names:
-        logger.warning("PATCH /configs: %s can't be changed while it runs", ", ".join(names))
     level = "debug" if given.debug else given.log_level.lower()
     if level and level not in _LEVELS:
         raise Problem(f"unknown log level {level[:40]!r}", hint=f"one of {', '.join(_LEVELS)}")
+    if given.file_log or not given.console_log:
+        raise Problem(
+            "the log goes to the standard error of the server",
+            hint="send that into a file; log files of rules are their option logFilename",
+        )
+    zone = named_zone(given.timezone) if given.timezone else None
+    if zone is not None:
+        service.engine.zone = zone
+    if given.metrics_dump_config is not None:
+        service.metrics_dump.is_enabled = given.metrics_dump_config.enable
     if level:
         logging.getLogger().setLevel("WARNING" if level == "warn" else level.upper())
     return Response(None, status_code=204)
-
-
-@get("/metrics")
-async def metrics(service: Serving) -> Stream:
-    """Return the metrics of all rules and of the process, for Prometheus."""
-    return Stream(exposition(service.engine, service.started), media_type=CONTENT_TYPE)
 
 
 @get("/tokens", operation_class=documented(reply=OBJECTS))
@@ -144,7 +149,6 @@ ROUTES = [
     ready,
     stop,
     configure,
-    metrics,
     list_tokens,
     create_token,
     revoke_token,
