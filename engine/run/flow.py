@@ -7,6 +7,8 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
+import anyio.lowlevel
+
 from engine.run.waiting import Flag
 
 
