@@ -26,6 +26,13 @@ def told(error: BaseException) -> str:
     return f"{text} at {place}" if place else text
 
 
+def message_of(error: BaseException) -> str:
+    """Return what `told` does with hint and place in a file, of a group what its first one says."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error) if isinstance(error, EngineError) else told(error)
+
+
 def place_of(error: BaseException) -> str:
     """Return ``file:line`` of the innermost call outside of the engine and of libraries, or ""."""
     found, trace = "", error.__traceback__

@@ -125,12 +125,3 @@ class Rejected(EngineError):
 
 class EndOfStream(EngineError):
     """A source has nothing more to give; the rule ends when all its sources have ended."""
-
-
-def message_of(error: BaseException) -> str:
-    """Return what an error says, that of the first in a group; foreign ones with their class."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    if isinstance(error, EngineError):
-        return str(error)
-    return f"{type(error).__name__}: {error}"

@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 
 from engine.clock import SET_BACK, Clock
 from engine.config.rule import RuleDef
-from engine.errors import EngineError, message_of
+from engine.errors import EngineError
 from engine.guard import guarded
 from engine.run.alarm import Alarm
 from engine.run.checkpoints import Checkpoints, Snapshot

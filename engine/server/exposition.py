@@ -19,7 +19,7 @@ from engine.run.status import RuleState
 from engine.server.process import cpu_seconds, open_files, resident_bytes
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_AT_ONCE = 0.004
+_AT_ONCE = 0.002
 """Seconds of work before others get their turn."""
 _BOUNDS = [*(str(10 << n) for n in range(LATENCY_BUCKETS - 1)), "+Inf"]
 """The upper ends of the buckets of latencies, in microseconds."""

@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 _WORDS_OF_PATHS = frozenset({"bulkstart", "bulkstop", "status", "tags", "usage", "validate"})
 """What stands in paths in the place of an id."""
 _MOST_TABLE_ROWS = 1000
+_READ_AT_ONCE = 200
+"""Rules that are looked at before others get their turn."""
 _RECOVERED_AT_ONCE = 20
 """Rules that are started before others get their turn."""
 
@@ -141,15 +143,19 @@ class Rules:
             return {"status": "stopped by error", "message": self._broken[rule_id]}
         return self._engine.status(self._known(rule_id)).flat()
 
-    def short_statuses(self) -> dict[str, Any]:
+    async def short_statuses(self) -> dict[str, Any]:
         """Return state and exceptions of all rules."""
         found = {}
-        for rule_id in self.ids():
+        for number, rule_id in enumerate(self.ids()):
+            if number % _READ_AT_ONCE == 0:
+                await anyio.lowlevel.checkpoint()
             if rule_id in self._broken:
                 message = self._broken[rule_id]
                 found[rule_id] = _short("stopped by error", message, 0)
                 continue
-            rule = self._engine.rules[rule_id]
+            rule = self._engine.rules.get(rule_id)
+            if rule is None:  # it was deleted meanwhile
+                continue
             operators = () if rule.parts is None else operators_of(rule.parts)
             found[rule_id] = _short(
                 in_ekuiper(rule.status.state),

@@ -47,9 +47,10 @@ async def serve(root: Path | None, settings: ServerSettings, *, drain: float = 1
     with listening(settings) as listener:
         async with service(root, settings, drain=drain) as made, anyio.create_task_group() as tasks:
             tasks.start_soon(_watch_signals, made)
-            # rules come and go while most of what is there stays: look at it less often
+            # rules come and go while most of what is there stays: look at it less often, and at
+            # little enough of the new at a time that rules are held up for milliseconds only
             gc.freeze()
-            gc.set_threshold(20_000, 20, 100)
+            gc.set_threshold(20_000, 5, 100)
             await answer_calls(made, listener)
             tasks.cancel_scope.cancel()
 

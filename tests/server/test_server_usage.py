@@ -99,8 +99,9 @@ async def test_snapshots_are_kept_for_their_time(tmp_path: Path) -> None:
     folder, clock = tmp_path / "metrics", NotingClock(START)
     taken = iter(range(1000))
 
-    async def take() -> str:
-        return f"taken {next(taken)}\n"
+    async def take() -> AsyncIterator[bytes]:
+        yield b"taken "
+        yield b"%d\n" % next(taken)
 
     options = MetricsDumpOptions(
         enable=True, retained_duration=Duration(2 * 3600), interval=Duration(1800)

@@ -115,7 +115,7 @@ async def rule_status_v2(service: Serving, rule_id: FromPath[str]) -> Response[b
 @get("/rules/status/all", operation_class=documented(reply=OBJECT))
 async def all_statuses(service: Serving) -> Response[bytes]:
     """Return states and exceptions of all rules."""
-    return json(service.rules.short_statuses())
+    return json(await service.rules.short_statuses())
 
 
 @get("/rules/{rule_id:str}/topo", operation_class=documented(reply=OBJECT))
