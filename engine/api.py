@@ -509,10 +509,15 @@ class RecognisingSource(Protocol):
 
 
 class AcknowledgedSource(Protocol):
-    """What a ``Source`` may have if its other side wants to know what is done with."""
+    """What a ``RewindableSource`` may have if its other side wants to know what is done with."""
 
     async def ack(self, offsets: Mapping[str, Offset]) -> None:
-        """Note that everything before these offsets is delivered and will never be asked for."""
+        """Note that everything before these offsets is done with and will never be asked for.
+
+        Called when all rules are done with it: those with checkpoints when one of them has it,
+        others when their sinks have it. One call at a time, while the source is open, with offsets
+        that grow. What a call that fails has said, the next one says too.
+        """
 
 
 Emit = Callable[[Batch], Awaitable[None]]

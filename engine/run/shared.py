@@ -40,6 +40,9 @@ class SharedSource:
         self._on_idle = on_idle
         self._subscribers: list[Subscriber] = []
         self._opened = Flag()
+        self._holders = 0
+        """Rules that read it, or still have to confirm what they have read."""
+        self._left = anyio.Event()
         self._scope: anyio.CancelScope | None = None
 
     @property
@@ -65,6 +68,7 @@ class SharedSource:
     def attach(self, subscriber: Subscriber) -> None:
         self.runner.attach(subscriber)
         self._subscribers.append(subscriber)
+        self._holders += 1
         self._reports.attach(subscriber.connection)
         if self._scope is None:
             self._scope = anyio.CancelScope()
@@ -105,7 +109,9 @@ class SharedSource:
         return self.runner.hears_offsets
 
     async def close(self) -> None:
-        """Others may still read; the last to leave closes the source."""
+        """Let a rule go that has confirmed all; the source is closed when none is left."""
+        self._holders = max(0, self._holders - 1)  # one may end before it has begun to read
+        self._left.set()
 
     async def run(self, opened: Callable[[], None], closed: Happening) -> None:
         await self._opened.wait()
@@ -125,4 +131,11 @@ class SharedSource:
                 for subscriber in list(self._subscribers):
                     subscriber.ended(error)
             finally:
-                await self.runner.close()
+                with anyio.CancelScope(shield=True):
+                    await self._all_left()
+                    await self.runner.close()
+
+    async def _all_left(self) -> None:
+        while self._holders:
+            self._left = anyio.Event()
+            await self._left.wait()

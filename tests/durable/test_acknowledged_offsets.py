@@ -221,6 +221,28 @@ async def test_a_shared_source_hears_of_what_all_its_rules_are_done_with(tmp_pat
         await eventually(lambda: at(2) in world.acked)
 
 
+async def test_a_shared_source_hears_of_what_is_confirmed_when_nobody_reads_it_any_more(
+    tmp_path: Path,
+) -> None:
+    world = World()
+    async with Engine(tmp_path, drain=5) as engine:
+        engine.plugins.register(PluginKind.SOURCE, "log", log_of(world))
+        engine.plugins.register(PluginKind.SINK, "gate", Gate)
+        engine.define_stream("numbers", type="log", shared=True)
+        Gate.is_open = asyncio.Event()
+        rule = await engine.start(rule_of("r"))
+        await eventually(lambda: rule.status.state == "running")
+        world.add(1, 2)
+        await eventually(lambda: rule.metrics.received == 2)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(engine.stop, "r")
+            await eventually(lambda: rule.status.state == "stopping")
+            await anyio.sleep(0.01)
+            assert world.acked == []
+            Gate.is_open.set()
+    assert world.acked[-1] == at(2)
+
+
 @pytest.mark.parametrize("answer", [None, 7, [("numbers", 1)], {"numbers": 1.5}, {1: 2}])
 async def test_a_position_of_the_wrong_type_is_the_error_of_its_rule(
     engine: Engine, answer: Any

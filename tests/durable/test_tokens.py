@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,6 +32,7 @@ class World:
         self.losing: list[Sequence[int] | None] = []
         """The indexes that are missing at each of the next attempts."""
         self.batches: list[list[int]] = []
+        self.more = asyncio.Event()
 
 
 def sink_of(world: World) -> type[Sink[Config]]:
@@ -59,13 +61,15 @@ def log_of(world: World, *, can_seek: bool = True) -> type[Source[Config]]:
             self.offset = 0
 
         async def run(self, emit: Emit) -> None:
-            done = 0
-            for batch in world.batches:
-                begin, done = done, done + len(batch)
-                if begin >= self.offset:
-                    self.offset = done
-                    await emit(Batch([{"n": number} for number in batch]))
-            await asyncio.Event().wait()
+            done = number = 0
+            while True:
+                for batch in world.batches[number:]:
+                    begin, done, number = done, done + len(batch), number + 1
+                    if begin >= self.offset:
+                        self.offset = done
+                        await emit(Batch([{"n": number} for number in batch]))
+                await world.more.wait()
+                world.more.clear()
 
     class Seekable(Log):
         def position(self) -> Mapping[str, int]:
@@ -78,9 +82,20 @@ def log_of(world: World, *, can_seek: bool = True) -> type[Source[Config]]:
 
 
 async def run(
-    root: Path, world: World, *, can_seek: bool = True, actions: Any = None, **options: Any
+    root: Path,
+    world: World,
+    *,
+    can_seek: bool = True,
+    actions: Any = None,
+    later: Sequence[list[int]] = (),
+    from_row: int = 0,
+    **options: Any,
 ) -> None:
-    """Run the rule over all batches, and end as after a crash: no checkpoint at the end."""
+    """Run the rule over all batches, and end as after a crash: no checkpoint at the end.
+
+    Batches that come ``later`` come after a checkpoint; ``from_row`` is where the last one has
+    left off.
+    """
     engine = Engine(root, clock=VirtualClock(START), drain=1)
     async with engine:
         engine.plugins.register(PluginKind.SOURCE, "log", log_of(world, can_seek=can_seek))
@@ -94,19 +109,23 @@ async def run(
                 "actions": actions or [{"once": {"resendInterval": 1}}],
             }
         )
-        total = sum(map(len, world.batches))
         clock = engine.clock
         assert isinstance(clock, VirtualClock)
 
-        async def is_over() -> bool:
-            await clock.advance_to(clock.now() + 5)
-            return rule.metrics.received >= total and not rule.metrics.pending
+        async def finish(rows: int) -> None:
+            while rule.metrics.received < rows or rule.metrics.pending:
+                await clock.advance_to(clock.now() + 5)
+                await asyncio.sleep(0.001)
 
-        for _ in range(2000):
-            if await is_over():
-                break
-            await asyncio.sleep(0.001)
-        assert rule.metrics.pending == 0
+        with anyio.fail_after(10):
+            read = sum(map(len, world.batches)) - from_row
+            await finish(read)
+            if later:
+                await clock.advance_to(clock.now() + 61_000)
+                await eventually(lambda: engine.checkpoints().newest("r"))
+                world.batches += later
+                world.more.set()
+                await finish(read + sum(map(len, later)))
         if options.get("qos"):  # what a crash would have left of the file
             engine.checkpoints().save = lambda *_, **__: None  # type: ignore[method-assign]
 
@@ -150,6 +169,18 @@ async def test_after_a_crash_what_comes_again_has_its_token_again(tmp_path: Path
     await run(tmp_path, world, qos=1)
     assert tokens(world) == [*before, *before]
     assert world.taken == [1, 2, 2, 3]
+
+
+async def test_tokens_count_from_the_last_checkpoint(tmp_path: Path) -> None:
+    world = World()
+    world.batches = [[1], [2]]
+    await run(tmp_path, world, qos=1, checkpointInterval="1m", later=[[3], [4]])
+    before = tokens(world)
+    places = [(token.checkpoint, token.number) for token in before if token is not None]
+    assert places == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    await run(tmp_path, world, qos=1, from_row=2)
+    assert tokens(world) == [*before, *before[2:]]
+    assert world.taken == [1, 2, 3, 4]
 
 
 async def test_after_a_crash_other_batches_have_other_tokens(tmp_path: Path) -> None:

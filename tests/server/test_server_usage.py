@@ -6,6 +6,7 @@ import gzip
 import io
 import time
 import zipfile
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
