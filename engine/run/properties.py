@@ -27,6 +27,7 @@ from engine.lookup.options import LookupOptions, lookup_options
 from engine.registry import Plugin, PluginKind
 from engine.run.dynamic import templates_of
 from engine.run.sealing import CompressionMethod, CompressionProps, EncryptionProps
+from engine.schemas.files import SUFFIXES
 from engine.state.options import CacheOptions
 from engine.template import TemplateError, compile_template, is_template
 
@@ -100,6 +101,11 @@ class SinkOptions(
             )
         if self.fields and self.exclude_fields:
             raise ConfigError("give fields or excludeFields, not both")
+        if self.schema_id and self.format.lower() not in SUFFIXES:
+            raise ConfigError(
+                f"format {self.format} has no schemas, so that schemaId means nothing",
+                hint=f"schemaId is for format {' and '.join(SUFFIXES)}",
+            )
         is_text = self.format.lower() in ("json", "delimited")
         if self.is_batched and not is_text:
             raise ConfigError(
