@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
+from engine.blame import message_of
 from engine.clock import SET_BACK, Clock
 from engine.config.rule import RuleDef
 from engine.errors import EngineError
