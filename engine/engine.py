@@ -53,10 +53,9 @@ from engine.schemas.files import SchemaFiles
 from engine.schemas.registry import SchemaRegistry
 from engine.services.functions import Services
 from engine.sql.ast import CreateStream, Select
-from engine.state.errors import StoreFailed
-from engine.state.lock import FolderLock
+from engine.state.home import CheckpointHome
 from engine.state.store import CheckpointStore
-from engine.state.stored import CHECKPOINTS, DATA
+from engine.state.stored import DATA
 from engine.tracing.spans import Tracing
 
 logger = logging.getLogger(__name__)
@@ -119,8 +118,7 @@ class Engine:
         self._bus: MemoryBus | None = None
         self._logs = RuleLogs(self.root / "log")
         self._reloader: Reloader | None = None
-        self._checkpoints: CheckpointStore | None = None
-        self._data_lock: FolderLock | None = None
+        self._checkpoints = CheckpointHome(self.data_path)
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -188,12 +186,7 @@ class Engine:
         self._tasks = self._resources = self._builder = self._bus = None
         self.services.close()
         await self.tracing.close()
-        if self._checkpoints is not None:
-            self._checkpoints.close()
-            self._checkpoints = None
-        if self._data_lock is not None:
-            self._data_lock.release()
-            self._data_lock = None
+        self._checkpoints.close()
 
     async def stop_all(self, *, drain: float | None = None) -> None:
         """Stop every rule, all at the same time; ``drain`` overrides the engine's."""
@@ -498,7 +491,7 @@ class Engine:
             builder=builder,
             logs=self._logs,
             drain=self.drain,
-            checkpoints=self._checkpoint_file,
+            checkpoints=self._checkpoints.path,
             chains=self._chains,
             trial=lambda definition: self._trial().build(definition),
         )
@@ -562,17 +555,7 @@ class Engine:
         Raises:
             StoreFailed: it can't be opened.
         """
-        if self._checkpoints is None:
-            self._checkpoints = CheckpointStore(self._checkpoint_file)
-            try:
-                self._data_lock = FolderLock(self.data_path)
-            except StoreFailed as error:  # its rules may be others
-                logger.warning("%s: another engine has this root, too", error.message)
-        return self._checkpoints
-
-    @property
-    def _checkpoint_file(self) -> Path:
-        return self.data_path / CHECKPOINTS
+        return self._checkpoints.store()
 
     @property
     def properties(self) -> Properties:
