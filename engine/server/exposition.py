@@ -18,7 +18,7 @@ from engine.run.rule import Rule
 from engine.run.status import RuleState
 from engine.server.process import cpu_seconds, open_files, resident_bytes
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+CONTENT_TYPE = "text/plain; version=0.0.4"
 _AT_ONCE = 0.002
 """Seconds of work before others get their turn."""
 _BOUNDS = [*(str(10 << n) for n in range(LATENCY_BUCKETS - 1)), "+Inf"]

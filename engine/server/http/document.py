@@ -53,12 +53,14 @@ class Description:
     """The body as a form, beside or instead of JSON."""
     reply: Schema | None = None
     """The JSON of a success; None: any, unless the route answers with text."""
-    download: bool = False
-    """A success is a file."""
+    media: str = ""
+    """The media type of a success that is a file or a text of its own kind."""
     flags: tuple[str, ...] = ()
     """Query parameters that say yes or no."""
     refusal: int = 0
-    """A status with which the route says in plain text what is wrong."""
+    """A status with which the route says in its own way what is wrong."""
+    refused: Schema | None = None
+    """The JSON of that; None: it is plain text."""
 
 
 class _Documented(Operation):
@@ -71,12 +73,13 @@ def documented(
     required: bool = True,
     form: Schema | None = None,
     reply: Schema | None = None,
-    download: bool = False,
+    media: str = "",
     flags: tuple[str, ...] = (),
     refusal: int = 0,
+    refused: Schema | None = None,
 ) -> type[Operation]:
     """Return the ``operation_class`` of a route; see `Description` for the arguments."""
-    made = Description(body, required, form, reply, download, flags, refusal)
+    made = Description(body, required, form, reply, media, flags, refusal, refused)
     return type("Documented", (_Documented,), {"described": made})
 
 
@@ -110,8 +113,9 @@ def _complete(operation: Operation, handler: HTTPRouteHandler) -> None:
     )
     operation.responses = {str(handler.status_code): success, "default": error}
     if described.refusal:
+        kind = MediaType.TEXT if described.refused is None else MediaType.JSON
         operation.responses[str(described.refusal)] = OpenAPIResponse(
-            "what is wrong", content={MediaType.TEXT: OpenAPIMediaType(schema=STRING)}
+            "what is wrong", content={kind: OpenAPIMediaType(schema=described.refused or STRING)}
         )
 
 
@@ -128,8 +132,9 @@ def _reply(described: Description, handler: HTTPRouteHandler) -> dict[str, OpenA
     returned = str(handler.fn.__annotations__["return"])
     if returned == "Response[None]":
         return None
-    if described.download:
-        return {"application/octet-stream": OpenAPIMediaType(schema=FILE)}
+    if described.media:
+        is_text = described.media.startswith("text/")
+        return {described.media: OpenAPIMediaType(schema=STRING if is_text else FILE)}
     if returned == "Stream":
         return {"text/event-stream": OpenAPIMediaType(schema=STRING)}
     if returned == "Response[str]":

@@ -12,6 +12,7 @@ from litestar import Response, get
 from litestar.response import Stream
 
 from engine.server.exposition import CONTENT_TYPE
+from engine.server.http.document import OBJECT, documented
 from engine.server.http.replies import AnyRequest, Serving, json, text
 from engine.server.problems import Problem
 
@@ -20,13 +21,13 @@ _IN_MEMORY = 1 << 20
 _CHUNK = 1 << 16
 
 
-@get("/metrics")
+@get("/metrics", operation_class=documented(media="text/plain"))
 async def metrics(service: Serving) -> Stream:
     """Return the metrics of all rules and of the process, for Prometheus."""
     return Stream(service.metrics(), media_type=CONTENT_TYPE)
 
 
-@get("/metrics/dump")
+@get("/metrics/dump", operation_class=documented(media="application/zip"))
 async def metrics_dump(service: Serving, request: AnyRequest) -> Stream:
     """Return a zip file of the snapshots from ``startTime`` to ``endTime``.
 
@@ -47,7 +48,7 @@ async def metrics_dump_check(service: Serving) -> Response[str]:
     return text("enabled" if service.metrics_dump.is_enabled else "disabled")
 
 
-@get("/rules/usage/cpu")
+@get("/rules/usage/cpu", operation_class=documented(reply=OBJECT))
 async def cpu_usage(service: Serving) -> Response[bytes]:
     """Return the milliseconds that decoders and query of each rule have taken in this run."""
     return json(service.rules.times())

@@ -16,12 +16,12 @@ from engine.server.transfer import Imported
 
 _FILE = an_object(content=STRING, file=STRING)
 _File = documented(_FILE)
-_Import = documented(_FILE, reply=OBJECT, flags=("partial", "stop"))
+_Import = documented(_FILE, reply=OBJECT, flags=("partial", "stop"), refusal=400, refused=OBJECT)
 _Upload = documented(
     an_object(["name"], name=STRING, content=STRING, file=STRING), form=an_object(uploadFile=FILE)
 )
-_Export = documented(download=True, flags=("secrets",))
-_ExportRules = documented(a_list(STRING), download=True, flags=("secrets",))
+_Export = documented(media="application/octet-stream", flags=("secrets",))
+_ExportRules = documented(a_list(STRING), media="application/octet-stream", flags=("secrets",))
 _LARGEST = 1 << 30
 
 
