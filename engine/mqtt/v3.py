@@ -26,6 +26,7 @@ from engine.mqtt.connection import Connection, Deliver, Filter, Reading
 from engine.mqtt.inbox import Inbox, Session
 from engine.mqtt.outgoing import Messages
 from engine.mqtt.reasons import PublishInterrupted, PublishRejected, connect_refused
+from engine.mqtt.segments import confirm_segments
 from engine.mqtt.settings import LinkSettings
 
 _log = logging.getLogger("engine.mqtt.paho")
@@ -285,6 +286,8 @@ class V3Connection(Connection):
             arrivals, self._arrivals = self._arrivals, Arrivals()
             self._inbox.owe(arrivals)
             self._deliver(self, arrivals)
+            if arrivals.words and (connected := self._paho.socket()) is not None:
+                confirm_segments(connected)
 
     def _acknowledge(self, packets: bytes) -> None:
         for (word,) in struct.iter_unpack(">I", packets):

@@ -28,11 +28,15 @@ from engine.mqtt.reasons import (
     v3_code,
 )
 from engine.mqtt.scanner import Malformed, Scanner
+from engine.mqtt.segments import confirm_segments
 from engine.mqtt.settings import LinkSettings
 
 _log = logging.getLogger("engine.mqtt")
 _HIGH_WATER = 1024 * 1024  # bytes that wait for the socket before a publisher has to wait too
 _GOODBYE = 1.0  # seconds for the last bytes to leave
+_REST = 0.002
+"""Seconds without reading after messages that are to be acknowledged, unless they were many."""
+_MANY = 64
 _PINGREQ = b"\xc0\x00"
 _PUBCOMP = b"\x70\x02"
 _V3_CONNACK = b"\x20\x02"
@@ -95,18 +99,21 @@ class V5Connection(asyncio.Protocol, Connection):
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._replies: list[bytes] = []
         self._transport: asyncio.Transport | None = None
+        self._socket: Any = None
         self._lost: asyncio.Future[EngineError] = loop.create_future()
         self._why: EngineError | None = None
         self._drained: asyncio.Future[None] | None = None
         self._keep_alive = KeepAlive(self._ping, self._on_silence)
         self._wanted = Reading.ALL
         self._is_reading = True
+        self._resting: asyncio.TimerHandle | None = None
 
     # Called by asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._socket = transport.get_extra_info("socket")
         transport.set_write_buffer_limits(high=_HIGH_WATER)
         settings = self._settings
         packet = mqtt5.ConnectPacket(
@@ -146,6 +153,11 @@ class V5Connection(asyncio.Protocol, Connection):
         self._write(b"".join(self._replies))
         self._replies.clear()
         self._send_waiting()
+        is_owing = bool(arrivals.all_words)
+        if (is_owing or self._outbox.is_busy) and self._is_open:
+            confirm_segments(self._socket)
+        if is_owing and len(arrivals) < _MANY:
+            self._rest()
 
     def pause_writing(self) -> None:
         self._drained = self._loop.create_future()
@@ -169,6 +181,7 @@ class V5Connection(asyncio.Protocol, Connection):
                 hint=hint if self._settings.client_id else "",
             )
         self._why = why
+        self._end_rest()
         self._keep_alive.stop()
         if self._is_accepted:
             self._session.pause()
@@ -368,14 +381,32 @@ class V5Connection(asyncio.Protocol, Connection):
             self._wanted is Reading.WHILE_ANSWERS_ARE_DUE
             and (self._outbox.is_busy or bool(self._answers))
         )
+        if wanted != self._keep_alive.is_listening:
+            self._keep_alive.listen(wanted)
+        wanted = wanted and self._resting is None
         if wanted == self._is_reading:
             return
         self._is_reading = wanted
-        self._keep_alive.listen(wanted)
         if wanted:
             self._transport.resume_reading()
         else:
             self._transport.pause_reading()
+
+    def _rest(self) -> None:
+        """Read nothing for a moment after a few messages that wait for acknowledgement.
+
+        A broker sends the next ones one by one as acknowledgements come in. Who reads each as soon
+        as it is there has all the work of a batch with every message.
+        """
+        if self._resting is None:
+            self._resting = self._loop.call_later(_REST, self._end_rest)
+            self._control_reading()
+
+    def _end_rest(self) -> None:
+        if self._resting is not None:
+            self._resting.cancel()
+            self._resting = None
+            self._control_reading()
 
     def _ping(self) -> None:
         self._write(_PINGREQ)
