@@ -26,6 +26,7 @@ from engine.config.rule import RuleDef, RuleOptions, RuleSet, TraceOptions
 from engine.config.rules import rule_from
 from engine.config.streams import streams_from
 from engine.errors import ConfigError, EngineError
+from engine.folders import FileFolders
 from engine.memory import BUS, MemoryBus, memory_bus
 from engine.offspring import watched_tasks
 from engine.plugin.files import STAGING
@@ -78,6 +79,8 @@ class Engine:
         drain: seconds that a stopping rule has to deliver what it holds.
         zone: the time zone of schedules; by default that of the machine.
         private_hosts: see ``engine.api.Context.private_hosts``.
+        file_folders: the folders, from the root on, in which rules may read and write files, less
+            what the engine keeps there for itself; None: they may anywhere.
 
     ``rules`` are all that were defined and not deleted, by id, running or not; ``tracing`` has the
     traces of their rows.
@@ -91,12 +94,14 @@ class Engine:
         drain: float = 10.0,
         zone: tzinfo | None = None,
         private_hosts: Sequence[str] | None = None,
+        file_folders: Sequence[str] | None = None,
     ) -> None:
         self.root = Path(root or os.environ.get("HEADRACE_ROOT") or ".").resolve()
         self.clock: Clock = clock or SystemClock()
         self.drain = drain
         self.zone = zone or local_zone()
         self.private_hosts = private_hosts
+        self.file_folders = file_folders
         self.catalog = Catalog()
         self.plugins = PluginRegistry(self.root)
         self.functions = EngineFunctions(self.plugins)
@@ -151,6 +156,7 @@ class Engine:
             await self._run_watched()
 
     async def _run_watched(self) -> None:
+        folders = self.file_folders
         async with anyio.create_task_group() as self._tasks:
             resources = self._resources = ResourcePool(self._tasks)
             self._builder = Builder(
@@ -165,6 +171,7 @@ class Engine:
                 shared=self,
                 checkpoints=self.checkpoints,
                 private_hosts=self.private_hosts,
+                file_folders=None if folders is None else FileFolders(self.root, folders),
                 tracing=self.tracing,
             )
             self._reloader = Reloader(

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from engine.api import Context
 from engine.clock import Clock
+from engine.folders import FileFolders
 from engine.run.resources import ResourcePool
 from engine.state.scope import StateScope
 
@@ -43,6 +44,7 @@ class PluginContext(Context):
         data_path: PurePath | str = "etc",
         on_connection: Callable[[bool, str], None],
         private_hosts: Sequence[str] | None = None,
+        file_folders: FileFolders | None = None,
     ) -> None:
         self.rule_id = rule_id
         self.op_id = op_id
@@ -53,6 +55,7 @@ class PluginContext(Context):
         self.started_at = clock.now()
         self.state = state
         self.private_hosts = private_hosts
+        self.file_folders = file_folders
         self.logger = _RuleLogger(_LOGGER, {"rule": rule_id, "op": op_id})
         self._resources = resources
         self._on_connection = on_connection
