@@ -118,7 +118,6 @@ class Engine:
         self._ready = anyio.Event()
         self._leaving = anyio.Event()
         self._tasks: TaskGroup | None = None
-        self._resources: ResourcePool | None = None
         self._builder: Builder | None = None
         self._bus: MemoryBus | None = None
         self._logs = RuleLogs(self.root / "log")
@@ -158,7 +157,7 @@ class Engine:
     async def _run_watched(self) -> None:
         folders = self.file_folders
         async with anyio.create_task_group() as self._tasks:
-            resources = self._resources = ResourcePool(self._tasks)
+            resources = ResourcePool(self._tasks)
             self._builder = Builder(
                 root=self.root,
                 clock=self.clock,
@@ -190,7 +189,7 @@ class Engine:
                     with anyio.CancelScope(shield=True):
                         await self._builder.tables.close_all()
             self._tasks.cancel_scope.cancel()
-        self._tasks = self._resources = self._builder = self._bus = None
+        self._tasks = self._builder = self._bus = None
         self.services.close()
         await self.tracing.close()
         self._checkpoints.close()
@@ -476,18 +475,9 @@ class Engine:
 
     def _trial(self, catalog: Catalog | None = None, properties: Properties | None = None) -> Trial:
         """Return what tries definitions, with what the engine knows or something else."""
-        self._running()
-        assert self._resources is not None
-        return Trial(
-            root=self.root,
-            clock=self.clock,
-            catalog=self.catalog if catalog is None else catalog,
-            plugins=self.plugins,
-            functions=self.functions,
-            schemas=self.schemas,
-            properties=self._properties if properties is None else properties,
-            resources=self._resources,
-        )
+        builder = self._running()[1]
+        known = self.catalog if catalog is None else catalog
+        return Trial(builder, self.clock, known, properties or self._properties)
 
     def _home(self) -> Home:
         tasks, builder = self._running()

@@ -101,6 +101,31 @@ class Builder:
         self._file_folders = file_folders
         self._states: dict[str, RuleState] = {}
 
+    def beside(
+        self,
+        *,
+        catalog: Catalog,
+        properties: Properties,
+        shared: SharedStreams,
+        checkpoints: Callable[[], CheckpointStore],
+    ) -> Builder:
+        """Return a builder for the same engine that has no part in what this one has built."""
+        return Builder(
+            root=self._root,
+            clock=self._clock,
+            catalog=catalog,
+            plugins=self._plugins,
+            functions=self._functions,
+            schemas=self._schemas,
+            properties=properties,
+            resources=self._resources,
+            shared=shared,
+            checkpoints=checkpoints,
+            tracing=Tracing(),
+            private_hosts=self._private_hosts,
+            file_folders=self._file_folders,
+        )
+
     def forget_state(self, rule_id: str, *, is_durable: bool) -> None:
         """Drop what a rule remembers, ``is_durable`` also in its checkpoints."""
         self._states.pop(rule_id, None)

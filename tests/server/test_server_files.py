@@ -93,6 +93,21 @@ async def test_what_the_engine_keeps_is_refused_whatever_the_folders_are(start: 
             assert "what the engine keeps" in (await server.refused("POST", "/rules", body))[2]
 
 
+async def test_an_update_to_such_a_path_leaves_the_rule_as_it_runs(server: Running) -> None:
+    await server.paced()
+    await server.json("POST", "/rules", rule("r", "SELECT * FROM paced", actions=[COPY]))
+    running = server.service.engine.rules["r"]
+    await eventually(lambda: running.status.state == "running")
+    since = running.status.since
+    body = rule("r", "SELECT * FROM paced", actions=[writes("plugins/x.py")])
+    status, _, message = await server.refused("PUT", "/rules/r", body)
+    assert (status, "what the engine keeps" in message) == (400, True)
+    answer = await server.client.post("/rules/validate", json=body)
+    assert "what the engine keeps" in answer.text
+    assert server.service.engine.rules["r"] is running
+    assert running.status.since == since
+
+
 async def test_named_folders_are_read_and_written(start: Start, root: Path) -> None:
     (root / "etc").mkdir()
     (root / "etc" / "server.yaml").write_text(f"fileFolders: [{root}/outside, copies]\n")
