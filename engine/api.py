@@ -16,6 +16,7 @@ from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import (
+    TYPE_CHECKING,
     Any,
     ClassVar,
     Generic,
@@ -50,10 +51,12 @@ from engine.errors import (
     Rejected,
     RowError,
 )
-from engine.folders import FileFolders
 from engine.state.codec import CODEC
 from engine.state.errors import Unstorable
 from engine.state.scope import StateScope
+
+if TYPE_CHECKING:  # it takes SQLite along, which not every plugin's module needs
+    from engine.folders import FileFolders
 
 __all__ = (
     "API_VERSION",

@@ -6,13 +6,15 @@ import logging
 from collections.abc import Callable, Hashable, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path, PurePath
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from engine.api import Context
 from engine.clock import Clock
-from engine.folders import FileFolders
 from engine.run.resources import ResourcePool
 from engine.state.scope import StateScope
+
+if TYPE_CHECKING:
+    from engine.folders import FileFolders
 
 T = TypeVar("T")
 _LOGGER = logging.getLogger("engine.plugin")
