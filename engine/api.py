@@ -16,6 +16,7 @@ from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import (
+    TYPE_CHECKING,
     Any,
     ClassVar,
     Generic,
@@ -53,6 +54,9 @@ from engine.errors import (
 from engine.state.codec import CODEC
 from engine.state.errors import Unstorable
 from engine.state.scope import StateScope
+
+if TYPE_CHECKING:  # it takes SQLite along, which not every plugin's module needs
+    from engine.folders import FileFolders
 
 __all__ = (
     "API_VERSION",
@@ -95,7 +99,7 @@ __all__ = (
     "state_codec",
 )
 
-API_VERSION = "1.2.0"
+API_VERSION = "1.3.0"
 """Semantic version of this module's contract."""
 
 T = TypeVar("T")
@@ -150,8 +154,23 @@ class Context(ABC):
     """Hosts, or networks such as ``10.1.0.0/16``, in private address space that may be asked by
     HTTP beside public ones; None: all of them.
     """
+    file_folders: FileFolders | None = None
+    """Where files may be read and written; None: anywhere. `file` minds it."""
 
     state: StateScope
+
+    def file(self, path: str | Path) -> Path:
+        """Return the file or folder that a property names; relative paths start at the root.
+
+        Open nothing else than what is returned. Ask in ``validate`` for what is fixed, so that a
+        rule is refused when it is defined.
+
+        Raises:
+            ConfigError: under a server, it is outside of the folders that rules may use.
+        """
+        if self.file_folders is None:
+            return self.root_path / path
+        return self.file_folders.file(path)
 
     def put_state(self, key: str, value: Any) -> None:
         """Remember ``value`` under ``key``, for this instance only.

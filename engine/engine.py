@@ -26,6 +26,7 @@ from engine.config.rule import RuleDef, RuleOptions, RuleSet, TraceOptions
 from engine.config.rules import rule_from
 from engine.config.streams import streams_from
 from engine.errors import ConfigError, EngineError
+from engine.folders import FileFolders
 from engine.memory import BUS, MemoryBus, memory_bus
 from engine.offspring import watched_tasks
 from engine.plugin.files import STAGING
@@ -78,6 +79,8 @@ class Engine:
         drain: seconds that a stopping rule has to deliver what it holds.
         zone: the time zone of schedules; by default that of the machine.
         private_hosts: see ``engine.api.Context.private_hosts``.
+        file_folders: the folders, from the root on, in which rules may read and write files, less
+            what the engine keeps there for itself; None: they may anywhere.
 
     ``rules`` are all that were defined and not deleted, by id, running or not; ``tracing`` has the
     traces of their rows.
@@ -91,12 +94,14 @@ class Engine:
         drain: float = 10.0,
         zone: tzinfo | None = None,
         private_hosts: Sequence[str] | None = None,
+        file_folders: Sequence[str] | None = None,
     ) -> None:
         self.root = Path(root or os.environ.get("HEADRACE_ROOT") or ".").resolve()
         self.clock: Clock = clock or SystemClock()
         self.drain = drain
         self.zone = zone or local_zone()
         self.private_hosts = private_hosts
+        self.file_folders = file_folders
         self.catalog = Catalog()
         self.plugins = PluginRegistry(self.root)
         self.functions = EngineFunctions(self.plugins)
@@ -113,7 +118,6 @@ class Engine:
         self._ready = anyio.Event()
         self._leaving = anyio.Event()
         self._tasks: TaskGroup | None = None
-        self._resources: ResourcePool | None = None
         self._builder: Builder | None = None
         self._bus: MemoryBus | None = None
         self._logs = RuleLogs(self.root / "log")
@@ -151,8 +155,9 @@ class Engine:
             await self._run_watched()
 
     async def _run_watched(self) -> None:
+        folders = self.file_folders
         async with anyio.create_task_group() as self._tasks:
-            resources = self._resources = ResourcePool(self._tasks)
+            resources = ResourcePool(self._tasks)
             self._builder = Builder(
                 root=self.root,
                 clock=self.clock,
@@ -165,6 +170,7 @@ class Engine:
                 shared=self,
                 checkpoints=self.checkpoints,
                 private_hosts=self.private_hosts,
+                file_folders=None if folders is None else FileFolders(self.root, folders),
                 tracing=self.tracing,
             )
             self._reloader = Reloader(
@@ -183,7 +189,7 @@ class Engine:
                     with anyio.CancelScope(shield=True):
                         await self._builder.tables.close_all()
             self._tasks.cancel_scope.cancel()
-        self._tasks = self._resources = self._builder = self._bus = None
+        self._tasks = self._builder = self._bus = None
         self.services.close()
         await self.tracing.close()
         self._checkpoints.close()
@@ -469,18 +475,9 @@ class Engine:
 
     def _trial(self, catalog: Catalog | None = None, properties: Properties | None = None) -> Trial:
         """Return what tries definitions, with what the engine knows or something else."""
-        self._running()
-        assert self._resources is not None
-        return Trial(
-            root=self.root,
-            clock=self.clock,
-            catalog=self.catalog if catalog is None else catalog,
-            plugins=self.plugins,
-            functions=self.functions,
-            schemas=self.schemas,
-            properties=self._properties if properties is None else properties,
-            resources=self._resources,
-        )
+        builder = self._running()[1]
+        known = self.catalog if catalog is None else catalog
+        return Trial(builder, self.clock, known, properties or self._properties)
 
     def _home(self) -> Home:
         tasks, builder = self._running()

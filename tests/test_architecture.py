@@ -29,7 +29,7 @@ LAYERS = [
         "engine.state",
         "engine.config.fields",
     ),
-    ("engine.config",),
+    ("engine.config", "engine.folders"),
     ("engine.api", "engine.tracing"),
     ("engine.sql.names", "engine.sql.ast", "engine.sql.kinds", "engine.sql.text"),
     ("engine.layout",),

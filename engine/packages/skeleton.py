@@ -46,8 +46,6 @@ class {Name}(Source[{Name}Config]):
     PluginKind.SINK: '''\
 """{Name}: say in a sentence where results go."""
 
-from pathlib import Path
-
 import msgspec
 
 from engine.api import Batch, Config, NotConnected, Sink
@@ -65,7 +63,7 @@ class {Name}(Sink[{Name}Config]):
 
     def collect(self, batch: Batch) -> None:
         """Returning means that all of the batch is delivered."""
-        path = self.ctx.root_path / Path(self.config.path)
+        path = self.ctx.file(self.config.path)
         lines = b"".join(msgspec.json.encode(row) + b"\\n" for row in batch.rows or ())
         try:
             with path.open("ab") as file:

@@ -16,6 +16,7 @@ from engine.catalog import Catalog, Stream
 from engine.clock import Clock
 from engine.config.rule import ActionDef, RuleDef, RuleOptions
 from engine.errors import ConfigError, EngineError, PluginError, Position, SqlError
+from engine.folders import FileFolders
 from engine.layout import Layout
 from engine.lookup.link import LookupLink
 from engine.lookup.options import LookupOptions
@@ -81,6 +82,7 @@ class Builder:
         checkpoints: Callable[[], CheckpointStore],
         tracing: Tracing,
         private_hosts: Sequence[str] | None = None,
+        file_folders: FileFolders | None = None,
     ) -> None:
         """``checkpoints`` opens the file of checkpoints, when a rule first needs it."""
         self._checkpoints = checkpoints
@@ -96,7 +98,33 @@ class Builder:
         self._resources = resources
         self._shared = shared
         self._private_hosts = private_hosts
+        self._file_folders = file_folders
         self._states: dict[str, RuleState] = {}
+
+    def beside(
+        self,
+        *,
+        catalog: Catalog,
+        properties: Properties,
+        shared: SharedStreams,
+        checkpoints: Callable[[], CheckpointStore],
+    ) -> Builder:
+        """Return a builder for the same engine that has no part in what this one has built."""
+        return Builder(
+            root=self._root,
+            clock=self._clock,
+            catalog=catalog,
+            plugins=self._plugins,
+            functions=self._functions,
+            schemas=self._schemas,
+            properties=properties,
+            resources=self._resources,
+            shared=shared,
+            checkpoints=checkpoints,
+            tracing=Tracing(),
+            private_hosts=self._private_hosts,
+            file_folders=self._file_folders,
+        )
 
     def forget_state(self, rule_id: str, *, is_durable: bool) -> None:
         """Drop what a rule remembers, ``is_durable`` also in its checkpoints."""
@@ -443,6 +471,7 @@ class Builder:
             resources=self._resources,
             on_connection=lambda connected, message: report(op_id, connected, message),
             private_hosts=self._private_hosts,
+            file_folders=self._file_folders,
         )
 
 

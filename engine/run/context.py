@@ -6,12 +6,15 @@ import logging
 from collections.abc import Callable, Hashable, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path, PurePath
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from engine.api import Context
 from engine.clock import Clock
 from engine.run.resources import ResourcePool
 from engine.state.scope import StateScope
+
+if TYPE_CHECKING:
+    from engine.folders import FileFolders
 
 T = TypeVar("T")
 _LOGGER = logging.getLogger("engine.plugin")
@@ -43,6 +46,7 @@ class PluginContext(Context):
         data_path: PurePath | str = "etc",
         on_connection: Callable[[bool, str], None],
         private_hosts: Sequence[str] | None = None,
+        file_folders: FileFolders | None = None,
     ) -> None:
         self.rule_id = rule_id
         self.op_id = op_id
@@ -53,6 +57,7 @@ class PluginContext(Context):
         self.started_at = clock.now()
         self.state = state
         self.private_hosts = private_hosts
+        self.file_folders = file_folders
         self.logger = _RuleLogger(_LOGGER, {"rule": rule_id, "op": op_id})
         self._resources = resources
         self._on_connection = on_connection

@@ -3,55 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import msgspec
 
 from engine.catalog import Catalog, Stream
 from engine.clock import Clock
 from engine.config.rule import RuleDef
-from engine.registry import PluginRegistry
 from engine.run.build import Builder
-from engine.run.functions import EngineFunctions
 from engine.run.properties import Properties
 from engine.run.reports import Report
-from engine.run.resources import ResourcePool
 from engine.run.rule import Rule, RuleParts
 from engine.run.source import SourceRunner, StreamReader
 from engine.run.tables import LookupTables
-from engine.schemas.registry import SchemaRegistry
 from engine.state.store import CheckpointStore
-from engine.tracing.spans import Tracing
 
 
 class Trial:
     """Builds rules as they would run with some streams and properties, for the errors only."""
 
     def __init__(
-        self,
-        *,
-        root: Path,
-        clock: Clock,
-        catalog: Catalog,
-        plugins: PluginRegistry,
-        functions: EngineFunctions,
-        schemas: SchemaRegistry,
-        properties: Properties,
-        resources: ResourcePool,
+        self, builder: Builder, clock: Clock, catalog: Catalog, properties: Properties
     ) -> None:
+        """``builder`` is the one that makes the rules that run."""
         self._clock = clock
-        self._builder = Builder(
-            root=root,
-            clock=clock,
-            catalog=catalog,
-            plugins=plugins,
-            functions=functions,
-            schemas=schemas,
-            properties=properties,
-            resources=resources,
-            shared=self,
-            checkpoints=_no_checkpoints,
-            tracing=Tracing(),
+        self._builder = builder.beside(
+            catalog=catalog, properties=properties, shared=self, checkpoints=_no_checkpoints
         )
         for stream in catalog:
             if stream.is_lookup:

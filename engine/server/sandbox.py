@@ -33,6 +33,7 @@ def sandbox(engine: Engine) -> Engine:
         drain=1,
         zone=engine.zone,
         private_hosts=engine.private_hosts,
+        file_folders=engine.file_folders,
     )
     made.plugins, made.functions = engine.plugins, engine.functions
     made.schemas = engine.schemas

@@ -135,7 +135,13 @@ async def service(
         StoreFailed: the definitions can't be read, or another server has them.
     """
     zone = named_zone(settings.timezone) if settings.timezone else None
-    engine = Engine(root, drain=drain, zone=zone, private_hosts=settings.private_hosts)
+    engine = Engine(
+        root,
+        drain=drain,
+        zone=zone,
+        private_hosts=settings.private_hosts,
+        file_folders=settings.file_folders,
+    )
     definitions = Definitions(engine.data_path / "server")
     try:
         async with engine, anyio.create_task_group() as tasks:

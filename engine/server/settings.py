@@ -61,6 +61,8 @@ class ServerSettings(
     """Web pages that may call the server; ``*`` means any."""
     private_hosts: tuple[str, ...] = ()
     """Hosts and networks in private address space that files and rules may ask by HTTP."""
+    file_folders: tuple[str, ...] = ("data",)
+    """Folders, from the root on, in which rules may read and write files."""
     max_body: Size = Size(10 << 20)
     max_upload: Size = Size(64 << 20)
     rate_limit: Annotated[int, msgspec.Meta(ge=0)] = 2000

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from datetime import date, datetime
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import msgspec
@@ -56,8 +55,11 @@ class Parquet(Sink[ParquetConfig]):
 
     blocking: ClassVar[bool] = True
 
+    def validate(self) -> None:
+        self.ctx.file(self.config.path)
+
     def open(self) -> None:  # type: ignore[override]
-        self._folder = self.ctx.root_path / Path(self.config.path)
+        self._folder = self.ctx.file(self.config.path)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

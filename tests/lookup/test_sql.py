@@ -223,6 +223,16 @@ async def test_a_wrong_statement_is_an_error_of_the_row(source: Open, url: str) 
         await table.lookup([], ["id"], [1])
 
 
+@pytest.mark.parametrize("statement", ["VACUUM INTO '{}'", "ATTACH '{}' AS other"])
+async def test_a_template_reaches_no_other_file(source: Open, path: Path, statement: str) -> None:
+    other = path.with_name("other.db")
+    text = statement.format(other)
+    table = await source(f"sqlite://{path}", "", template_sql_query_cfg=template(text))
+    with pytest.raises(RowError, match="authoriz"):
+        await table.lookup_many([], ["id"], [[1]])
+    assert not other.exists()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

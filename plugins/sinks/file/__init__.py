@@ -11,7 +11,7 @@ from typing import ClassVar, TypeVar
 
 import anyio.to_thread
 
-from engine.api import Batch, Rejected, Sink
+from engine.api import Batch, ConfigError, Rejected, Sink
 
 from .options import FileConfig
 from .outcome import Outcome, Writing
@@ -45,6 +45,8 @@ class File(Sink[FileConfig]):
 
     def validate(self) -> None:
         self.config.check()
+        if not self.config.is_template:
+            self.ctx.file(self.config.path)
 
     def __init__(self) -> None:
         self._segments: dict[Path, Segment] = {}
@@ -58,6 +60,8 @@ class File(Sink[FileConfig]):
             self._packing = Packing(config.compression, config.compression_props.level)
         self._rolling = Rolling(config)
         self._turn = asyncio.Lock()
+        if not self.config.is_template:
+            self._fixed = self.ctx.file(self.config.path)
 
     async def collect(self, batch: Batch) -> None:
         payloads = batch.payloads or []
@@ -72,20 +76,22 @@ class File(Sink[FileConfig]):
 
     def _targets(self, batch: Batch, outcome: Outcome) -> dict[Path, Sequence[int]]:
         """Return the places of the messages for each file."""
-        config, root = self.config, self.ctx.root_path
         paths = batch.meta.column("path")
         if not any(paths):
-            return {config.target(root, None): range(len(batch))} if len(batch) else {}
+            return {self._fixed: range(len(batch))} if len(batch) else {}
         by_text: dict[str | None, list[int]] = {}
         for place, text in enumerate(paths):
             by_text.setdefault(text, []).append(place)
         found: dict[Path, Sequence[int]] = {}
         for text, places in by_text.items():
             try:
-                found[config.target(root, text)] = places
-            except Rejected as error:
+                found[self._target(text)] = places
+            except (Rejected, ConfigError) as error:
                 outcome.refuse(error.message, places)
         return found
+
+    def _target(self, path: str | None) -> Path:
+        return self._fixed if path is None else self.ctx.file(self.config.checked(path))
 
     async def _deliver(
         self, path: Path, places: Sequence[int], payloads: list[bytes], outcome: Outcome
@@ -98,7 +104,7 @@ class File(Sink[FileConfig]):
             outcome.wait(f"{path}: {error}; move the file away", writing.left)
         except OSError as error:
             what = f"{error.filename or path}: {error.strerror or error}"
-            if "{{" in self.config.path and error.errno in _OF_THE_NAME:
+            if self.config.is_template and error.errno in _OF_THE_NAME:
                 outcome.refuse(what, writing.left)
             else:
                 outcome.wait(what, writing.left)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
@@ -91,17 +90,20 @@ class FileConfig(Config):
                 hint=f"it can be 1 to {highest}" if highest else "add compression: gzip or zstd",
             )
 
-    def target(self, root: Path, path: str | None) -> Path:
-        """Return the file for a message: ``path`` is what was computed for it, if anything was.
+    @property
+    def is_template(self) -> bool:
+        """Whether messages have paths of their own."""
+        return "{{" in self.path
+
+    def checked(self, path: str) -> str:
+        """Return the path that was computed for a message.
 
         Raises:
             Rejected: fields of the message lead out of the folder that the action names.
         """
-        if path is None:
-            return root / str(self.path)
         fixed, is_template, _ = self.path.partition("{{")
         rest = path.removeprefix(fixed)
         leaves = ".." in rest.replace(os.sep, "/").split("/") or "\0" in rest
         if leaves or (is_template and not fixed and os.path.isabs(path)):
             raise Rejected(f"the path {path[:100]!r} leads out of the folder of {str(self.path)!r}")
-        return root / path
+        return path

@@ -30,7 +30,7 @@ class File(Source[FileConfig]):
     _afterwards: Afterwards | None = None
 
     def validate(self) -> None:
-        self.config.check(self.ctx.root_path)
+        self.config.check(self.ctx)
 
     @property
     def gives_texts(self) -> bool:
@@ -38,13 +38,13 @@ class File(Source[FileConfig]):
         return self.config.file_type == "csv"
 
     async def open(self) -> None:
-        config, root = self.config, self.ctx.root_path
-        self._target = config.target(root)
+        config, ctx = self.config, self.ctx
+        self._target = ctx.file(config.target)
         self._files: dict[str, Progress] = {}
         self._places: dict[str, Offset] = {}
         self._due = 0
         if config.action_after_read != KEEP and self._afterwards is None:
-            self._afterwards = Afterwards(config.action_after_read, root / config.move_to)
+            self._afterwards = Afterwards(config.action_after_read, config.move_to, ctx.file)
 
     def position(self) -> Mapping[str, Offset]:
         return self._places.copy()
@@ -116,9 +116,17 @@ class File(Source[FileConfig]):
         paths = [folder] if self.config.follow else folder.iterdir()
         for path in paths:
             is_wanted = path.is_file() and not path.name.startswith(".")
-            if is_wanted and (look := look_at(path)) is not None:
+            if is_wanted and self._is_given(path) and (look := look_at(path)) is not None:
                 found[path] = look
         return dict(sorted(found.items(), key=lambda item: (item[1][1], item[0])))
+
+    def _is_given(self, path: Path) -> bool:
+        """Tell whether a file is the rule's to read; a link may lead anywhere."""
+        try:
+            self.ctx.file(path)
+        except ConfigError:
+            return False
+        return True
 
     def _forget(self, found: Mapping[Path, Look]) -> None:
         there = {path.name for path in found}

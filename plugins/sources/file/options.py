@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from engine.api import Config, ConfigError, Duration, Size
+from engine.api import Config, ConfigError, Context, Duration, Size
 
 KEEP: Literal[0] = 0
 DELETE: Literal[1] = 1
@@ -60,15 +60,16 @@ class FileConfig(Config):
         """The delimiter that is meant."""
         return self.delimiter.replace("\\t", "\t")
 
-    def target(self, root: Path) -> Path:
-        """Return the file or folder to read."""
-        return root / self.path / self.datasource
+    @property
+    def target(self) -> Path:
+        """The file or folder to read, from the root on."""
+        return Path(self.path, self.datasource)
 
-    def check(self, root: Path) -> None:
+    def check(self, ctx: Context) -> None:
         """Raise ``ConfigError`` for what can't be read or doesn't go together."""
         if not self.datasource:
             raise ConfigError("datasource is missing", hint="name a file or folder below path")
-        target = self.target(root)
+        target = ctx.file(self.target)
         if not target.exists():
             hint = "path and datasource together name it; relative paths start at the root folder"
             raise ConfigError(f"{target} doesn't exist", hint=hint)
@@ -80,6 +81,8 @@ class FileConfig(Config):
             raise ConfigError("give loop or follow, not both")
         if self.action_after_read == MOVE and not self.move_to:
             raise ConfigError("actionAfterRead 2 needs moveTo", hint="name the folder to move to")
+        if self.action_after_read == MOVE:
+            ctx.file(self.move_to)
         if self.file_type == "csv" and len(self.separator) != 1:
             hint = "write one character such as ',', ';' or '\\t'"
             raise ConfigError(f"{self.delimiter!r} can't be the delimiter of a CSV file", hint=hint)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -56,9 +57,11 @@ class Progress:
 class Afterwards:
     """Deletes or moves files when all that was read of them is done with."""
 
-    def __init__(self, action: int, folder: Path) -> None:
+    def __init__(self, action: int, folder: str, locate: Callable[[Path], Path]) -> None:
+        """``locate`` tells where a path from the root on is, as ``Context.file`` does."""
         self._action = action
         self._folder = folder
+        self._locate = locate
         self._owed: Counter[Path] = Counter()
         self._read: dict[Path, Look] = {}
 
@@ -84,6 +87,7 @@ class Afterwards:
 
         Raises:
             OSError: a file can't be deleted or moved.
+            ConfigError: it may not be where it is to be moved to.
         """
         gone = []
         for path in [path for path in self._read if not self._owed[path]]:
@@ -91,8 +95,9 @@ class Afterwards:
                 if self._action == DELETE:
                     path.unlink()
                 else:
-                    self._folder.mkdir(parents=True, exist_ok=True)
-                    shutil.move(path, _free(self._folder / path.name))
+                    target = self._locate(Path(self._folder, path.name))
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.move(path, _free(target))
                 gone.append(path)
             self._read.pop(path, None)
             self._owed.pop(path, None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -20,6 +19,8 @@ from .sqlite import Sqlite
 from .template import SqlTemplate
 
 _SQLITE = ("sqlite", "sqlite3")
+_FILES = (*_SQLITE, "duckdb", "access")
+"""Databases of SQLAlchemy's that are files of this machine."""
 
 
 class TemplateQuery(Config):
@@ -111,7 +112,10 @@ class Sql(LookupSource[SqlConfig]):
             if not rest or rest == ":memory:":
                 hint = "name a file: sqlite://devices.db"
                 raise ConfigError("a database in memory has no tables to look into", hint=hint)
-            return Sqlite(ctx.root_path / Path(rest), self.config.timeout, ctx.logger)
+            return Sqlite(ctx.file(rest), self.config.timeout, ctx.logger)
+        if ctx.file_folders is not None and _dialect(scheme) in _FILES:
+            what = f"{scheme}:// opens files, which a server confines for sqlite:// alone"
+            raise ConfigError(what, hint="write sqlite://path, or ask a database over the network")
         try:
             from .alchemy import Alchemy
         except ImportError as error:
@@ -119,6 +123,10 @@ class Sql(LookupSource[SqlConfig]):
             what = f"databases other than SQLite need {error.name}"
             raise ConfigError(what, hint=hint) from None
         return Alchemy(address, ctx.logger)
+
+
+def _dialect(scheme: str) -> str:
+    return scheme.lower().partition("+")[0]
 
 
 def _by_template(

@@ -51,6 +51,7 @@ class Sqlite:
             self._connection = connection = sqlite3.connect(
                 uri, uri=True, timeout=self._timeout, check_same_thread=False, isolation_level=None
             )
+            connection.set_authorizer(_authorise)
             connection.set_progress_handler(self._is_late, _STEPS)
             self._file = self._identity()
             if table:
@@ -152,6 +153,11 @@ class Sqlite:
         if kind == sqlite3.SQLITE_NOTADB:
             return ConfigError(f"{self._path} is no SQLite database")
         return RowError(f"{self._path}: {error}")
+
+
+def _authorise(action: int, *_: str | None) -> int:
+    """Let nothing reach another file; ``VACUUM INTO`` writes one, although this is read only."""
+    return sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_ATTACH else sqlite3.SQLITE_OK
 
 
 def _chunks(
