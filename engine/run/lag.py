@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from engine.api import CURRENT_USE, Offset, Use
+from engine.api import Offset
 from engine.blame import message_of
 from engine.clock import Clock
 from engine.errors import PluginError
@@ -47,7 +47,6 @@ class LagMonitor:
         self,
         source: Any,
         name: str,
-        use: Use,
         clock: Clock,
         position: Callable[[], Offsets | None],
     ) -> None:
@@ -59,7 +58,6 @@ class LagMonitor:
         """As they were at the last look; empty before the first one."""
         self._source = source
         self._name = name
-        self._use = use
         self._clock = clock
         self._position = position
         self._has_partitions = callable(getattr(source, "partitions", None))
@@ -67,7 +65,7 @@ class LagMonitor:
         self._is_failing = False
 
     def open(self) -> None:
-        """The source is open, and may be called."""
+        """The source is open, and may be called; its use is the current one from now on."""
         with children_of(None):
             self._watching = asyncio.create_task(self._watch(), name=f"{self._name}.lag")
 
@@ -80,7 +78,6 @@ class LagMonitor:
         self.partitions = ()
 
     async def _watch(self) -> None:
-        CURRENT_USE.set(self._use)
         while True:
             try:
                 self.partitions = await self._look()
@@ -88,12 +85,12 @@ class LagMonitor:
             except Exception as error:
                 self.partitions = ()
                 if not self._is_failing:  # the next ones will likely say the same
-                    logger.warning("%s: its lag is not known: %s", self._name, message_of(error))
+                    logger.warning("the lag of %s is not known: %s", self._name, message_of(error))
                 self._is_failing = True
             await self._clock.sleep_until(self._clock.now() + _EVERY)
 
     async def _look(self) -> tuple[PartitionLag, ...]:
-        head = checked_offsets(await self._ask("head"), f"{self._name}: head()")
+        head = checked_offsets(await self._ask("head"), self._name, "head")
         names: Iterable[str] = head
         if self._has_partitions:
             names = self._checked_names(await self._ask("partitions"))

@@ -12,10 +12,10 @@ Offsets = Mapping[str, Offset]
 """By the name of the partition."""
 
 
-def checked_offsets(found: Any, what: str) -> Offsets:
+def checked_offsets(found: Any, source: str, method: str) -> Offsets:
     """Return a copy of what a source says, which may go on changing its own.
 
-    ``what`` names the call in messages.
+    ``source`` and ``method`` name what said it in messages.
 
     Raises:
         PluginError: these are no offsets.
@@ -25,6 +25,6 @@ def checked_offsets(found: Any, what: str) -> Offsets:
     ):
         return dict(found)
     raise PluginError(
-        f"{what} gives {found!r}"[:200],
+        f"{source}: {method}() gives {found!r}"[:200],
         hint="return a dict with an offset, a number or a text, for the name of each partition",
     )

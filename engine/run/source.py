@@ -195,9 +195,7 @@ class SourceRunner:
             self._acknowledgements = Acknowledgements(source, self.name, self._use)  # type: ignore[arg-type]
         self._lag_monitor: LagMonitor | None = None
         if callable(getattr(source, "head", None)):
-            self._lag_monitor = LagMonitor(
-                source, self.name, self._use, clock, lambda: self._position
-            )
+            self._lag_monitor = LagMonitor(source, self.name, clock, lambda: self._position)
         self._is_open = False
         self._has_emitted = False
 
@@ -346,8 +344,8 @@ class SourceRunner:
         self._count(batch, frame, failures, now, frame.decoding)
         position = None
         if self._ask_position is not None:
-            found = self._ask_position()
-            position = self._position = checked_offsets(found, f"{self.name}: position()")
+            position = checked_offsets(self._ask_position(), self.name, "position")
+            self._position = position
         receipt = Receipt(self._acknowledge(batch, position), len(subscribers))
         for subscriber in subscribers:
             await subscriber.receive(
