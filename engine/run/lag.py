@@ -65,8 +65,8 @@ class LagMonitor:
         self._is_failing = False
 
     def open(self) -> None:
-        """The source is open, and may be called; its use is the current one from now on."""
-        with children_of(None):
+        """Begin to ask the source, which is open; to be called where its use is the current one."""
+        with children_of(None):  # this task is the engine's, not one that the plugin has started
             self._watching = asyncio.create_task(self._watch(), name=f"{self._name}.lag")
 
     async def close(self) -> None:
