@@ -257,14 +257,15 @@ class Gone(Sink[Config]):
 class Rows(Source[Config]):
     """Gives all rows as fast as they are taken."""
 
-    def position(self) -> int:
-        return self._given
+    _given = 0
 
-    def seek(self, position: int) -> None:
-        self._given = position
+    def position(self) -> dict[str, int]:
+        return {"": self._given}
+
+    def seek(self, position: dict[str, int]) -> None:
+        self._given = position[""]
 
     async def run(self, emit: Emit) -> None:
-        self._given = 0
         payloads = [b'{"temperature": %d, "humidity": 40, "device": "a"}' % n for n in range(500)]
         while self._given < ROWS:
             await emit(Batch(payloads=list(payloads)))

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -28,6 +29,7 @@ from engine.api import Batch, Config, Emit, Sink, Source
 from engine.engine import Engine
 from engine.registry import PluginKind
 
+_HERE = Path(__file__).parent
 BATCH = 512
 REPEAT = 5
 Figures = dict[str, Any]
@@ -192,7 +194,7 @@ def memory() -> Figures:
     for times in (1, 10, 100):
         code = f"import windows; windows.print_memory({times * 20_000})"
         done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=_HERE
         )
         found[f"{times}x"] = f"{int(done.stdout) / 1024:.1f} MB"
     return found

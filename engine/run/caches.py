@@ -11,9 +11,11 @@ from urllib.parse import quote
 from engine.run.metrics import RuleMetrics
 from engine.state.errors import StoreFailed
 from engine.state.options import CacheOptions
-from engine.state.ring import remove_ring
 
 logger = logging.getLogger(__name__)
+
+DESTINATION = "resendDestination"
+"""The property under which a computed destination is stored with a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ def remove_caches(root: Path, rule_id: str) -> None:
     folder = _rule_folder(root, rule_id)
     if not folder.is_dir():
         return
+    from engine.state.ring import remove_ring  # few rules have a cache
+
     try:
         for each in folder.iterdir():
             remove_ring(each)

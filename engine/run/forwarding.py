@@ -18,7 +18,7 @@ import anyio
 import anyio.to_thread
 
 from engine.clock import Clock
-from engine.run.caches import Cache
+from engine.run.caches import DESTINATION, Cache
 from engine.run.messages import Claim, Messages
 from engine.run.outlet import Outlet
 from engine.run.records import Recorded, read, recorded
@@ -30,8 +30,6 @@ from engine.state.ring import Loss, Page, Ring
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-DESTINATION = "resendDestination"
-"""The property under which a computed destination is stored with a message."""
 
 
 class Forwarder:

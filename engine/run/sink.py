@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -16,10 +16,9 @@ from engine.codec import Message
 from engine.guard import close_quietly, guarded
 from engine.offspring import begin_use, children_of
 from engine.run.alarm import Alarm
-from engine.run.caches import Cache
+from engine.run.caches import DESTINATION, Cache
 from engine.run.dynamic import dynamic_properties
 from engine.run.flow import Flow, FlowClosed, Overflow
-from engine.run.forwarding import DESTINATION, Forwarder
 from engine.run.gathering import Gatherer
 from engine.run.messages import Claim, Composer, Messages
 from engine.run.messages import Outgoing as Outgoing
@@ -29,6 +28,9 @@ from engine.run.properties import SinkOptions
 from engine.run.tokens import Tokens
 from engine.run.waiting import happens_within
 from engine.template import compile_template, is_template
+
+if TYPE_CHECKING:
+    from engine.run.forwarding import Forwarder
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +96,8 @@ class SinkRunner:
         )
         self._forwarder: Forwarder | None = None
         if cache is not None:
+            from engine.run.forwarding import Forwarder  # few sinks have a cache
+
             self._forwarder = Forwarder(
                 self._outlet,
                 cache,
