@@ -86,41 +86,34 @@ class RowError(EngineError):
     """The row, where the query knows it, in the form in which it reads rows."""
 
 
-class NotConnected(EngineError):
+class _OfMessages(EngineError):
+    """Something about messages of the batch that a sink was given, if it is about some only."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        at: Position | None = None,
+        hint: str = "",
+        indexes: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(message, at=at, hint=hint)
+        self.indexes = indexes
+
+
+class NotConnected(_OfMessages):
     """The other side is gone or not there yet; the engine tries again with back-off.
 
     ``indexes`` are the messages of the batch that a sink was given and that it has still to get,
     None for all of it.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        at: Position | None = None,
-        hint: str = "",
-        indexes: Sequence[int] | None = None,
-    ) -> None:
-        super().__init__(message, at=at, hint=hint)
-        self.indexes = indexes
 
-
-class Rejected(EngineError):
+class Rejected(_OfMessages):
     """The other side will never take this; the rows go to the dead letters, not into a retry.
 
     ``indexes`` are the refused messages of the batch that was given, None for all of it.
     """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        at: Position | None = None,
-        hint: str = "",
-        indexes: Sequence[int] | None = None,
-    ) -> None:
-        super().__init__(message, at=at, hint=hint)
-        self.indexes = indexes
 
 
 class EndOfStream(EngineError):

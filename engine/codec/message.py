@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.batch import Batch, PickedMetadata, Row
+from engine.batch import Batch, Row
 from engine.codec.contract import Encoder, Failure, Message
+from engine.codec.each import frame_of
 from engine.errors import RowError
 from engine.layout import Frame, Layout
 from engine.sql.kinds import kind_of
@@ -21,19 +22,7 @@ class MessageDecoder:
         self._read = message.reader(None if layout.whole else frozenset(layout.names))
 
     def decode(self, batch: Batch) -> tuple[Frame, list[Failure]]:
-        rows: list[Row] = []
-        origin: list[int] = []
-        failures: list[Failure] = []
-        for index, payload in enumerate(batch.payloads or []):
-            try:
-                found = self._rows(payload)
-            except RowError as error:
-                failures.append((index, error))
-                continue
-            rows += found
-            origin += [index] * len(found)
-        meta = PickedMetadata(batch.meta, origin)
-        return Frame(rows, meta, batch.received_at, whole=True), failures
+        return frame_of(batch, self._rows)
 
     def _rows(self, payload: bytes) -> list[Row]:
         try:

@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
-from engine.batch import Batch, PickedMetadata, Row
+from engine.batch import Batch, Row
 from engine.codec.contract import Failure
+from engine.codec.each import frame_of
 from engine.errors import RowError
 from engine.layout import Frame
 from engine.sql.ast import ArrayType, ScalarType, Type
@@ -28,19 +29,7 @@ class TextualDecoder:
         self._types = declared_types(schema)
 
     def decode(self, batch: Batch) -> tuple[Frame, list[Failure]]:
-        rows: list[Row] = []
-        origin: list[int] = []
-        failures: list[Failure] = []
-        for index, payload in enumerate(batch.payloads or []):
-            try:
-                found = self._rows(payload)
-            except RowError as error:
-                failures.append((index, error))
-                continue
-            rows += found
-            origin += [index] * len(found)
-        meta = PickedMetadata(batch.meta, origin)
-        return Frame(rows, meta, batch.received_at, whole=True), failures
+        return frame_of(batch, self._rows)
 
     def _rows(self, payload: bytes) -> list[Row]:
         try:

@@ -9,9 +9,8 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from engine.batch import Row
 from engine.layout import Frame
-from engine.sql.pipeline import Pipeline
+from engine.sql.pipeline import Pipeline, WrappedPipeline
 from engine.sql.query import Result
 
 
@@ -19,7 +18,7 @@ class Abandoned(BaseException):
     """The rule was stopped while its query ran in a thread; nobody waits for the rest."""
 
 
-class ThreadedPipeline:
+class ThreadedPipeline(WrappedPipeline):
     """Runs another pipeline in a thread, one batch at a time, so that other rules go on.
 
     A rule that is stopped for good in between doesn't wait: the call on its way ends when it ends,
@@ -28,36 +27,18 @@ class ThreadedPipeline:
 
     def __init__(self, inner: Pipeline, stopped: threading.Event) -> None:
         """``inner`` must not wait for lookup tables; ``stopped`` is what `interruptible` asks."""
-        self._inner = inner
+        super().__init__(inner)
         self._stopped = stopped
         self._one = anyio.CapacityLimiter(1)
 
     async def push(self, stream: str, frame: Frame, now: int) -> Result:
-        return await self._away(self._inner.push(stream, frame, now))
+        return await self._away(self.inner.push(stream, frame, now))
 
     async def tick(self, now: int) -> Result:
-        return await self._away(self._inner.tick(now))
+        return await self._away(self.inner.tick(now))
 
     async def set_back(self, before: int, now: int) -> Result:
-        return await self._away(self._inner.set_back(before, now))
-
-    def next_deadline(self) -> int | None:
-        return self._inner.next_deadline()
-
-    def snapshot(self) -> Any:
-        return self._inner.snapshot()
-
-    def restore(self, value: Any) -> None:
-        self._inner.restore(value)
-
-    def counts(self) -> dict[str, int]:
-        return self._inner.counts()
-
-    def tables(self) -> dict[str, list[Row]]:
-        return self._inner.tables()
-
-    def texts(self) -> list[str]:
-        return self._inner.texts()
+        return await self._away(self.inner.set_back(before, now))
 
     async def _away(self, work: Coroutine[Any, Any, Result]) -> Result:
         try:

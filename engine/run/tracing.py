@@ -10,13 +10,12 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from engine.batch import Row
 from engine.clock import Clock
 from engine.config.rule import TraceOptions
 from engine.layout import Frame
 from engine.run.operators import operators_of
 from engine.run.rule import Rule, RuleParts
-from engine.sql.pipeline import Pipeline
+from engine.sql.pipeline import Pipeline, WrappedPipeline
 from engine.sql.query import Result
 from engine.tracing.excerpt import excerpt
 from engine.tracing.rows import RuleTraces, Step
@@ -66,7 +65,7 @@ def trace_parts(rule: Rule, parts: RuleParts, tracing: Tracing, clock: Clock) ->
         )
 
 
-class TracedPipeline:
+class TracedPipeline(WrappedPipeline):
     """The pipeline of a rule of which some rows are traced; see ``engine.sql.pipeline.Pipeline``.
 
     The steps of a row are its source, its decoder and its query, then the sinks of its first
@@ -89,7 +88,7 @@ class TracedPipeline:
         ``holds_rows``: rows may lead to results later.
         """
         self._holds_rows = holds_rows
-        self.inner = inner
+        super().__init__(inner)
         self._traces = traces
         self._sources = sources
         self._query = query
@@ -117,24 +116,6 @@ class TracedPipeline:
 
     async def set_back(self, before: int, now: int) -> Result:
         return self._linked(await self.inner.set_back(before, now))
-
-    def next_deadline(self) -> int | None:
-        return self.inner.next_deadline()
-
-    def snapshot(self) -> Any:
-        return self.inner.snapshot()
-
-    def restore(self, value: Any) -> None:
-        self.inner.restore(value)
-
-    def counts(self) -> dict[str, int]:
-        return self.inner.counts()
-
-    def tables(self) -> dict[str, list[Row]]:
-        return self.inner.tables()
-
-    def texts(self) -> list[str]:
-        return self.inner.texts()
 
     async def _push_row(
         self, stream: str, frame: Frame, now: int, parent: Context | None

@@ -49,6 +49,40 @@ class Pipeline(Protocol):
         """Return the Python text that was generated, for people."""
 
 
+class WrappedPipeline(Pipeline):
+    """Passes everything on to another pipeline; for those that do something else in between."""
+
+    def __init__(self, inner: Pipeline) -> None:
+        self.inner = inner
+
+    async def push(self, stream: str, frame: Frame, now: int) -> Result:
+        return await self.inner.push(stream, frame, now)
+
+    async def tick(self, now: int) -> Result:
+        return await self.inner.tick(now)
+
+    async def set_back(self, before: int, now: int) -> Result:
+        return await self.inner.set_back(before, now)
+
+    def next_deadline(self) -> int | None:
+        return self.inner.next_deadline()
+
+    def snapshot(self) -> Any:
+        return self.inner.snapshot()
+
+    def restore(self, value: Any) -> None:
+        self.inner.restore(value)
+
+    def counts(self) -> dict[str, int]:
+        return self.inner.counts()
+
+    def tables(self) -> dict[str, list[Row]]:
+        return self.inner.tables()
+
+    def texts(self) -> list[str]:
+        return self.inner.texts()
+
+
 class RowPipeline:
     """A query in which every row is for itself, perhaps with analytic functions."""
 

@@ -115,8 +115,6 @@ _COMPLETE: dict[str, Any] = {
 """Bodies with which an operation succeeds, where single words don't suffice."""
 
 
-# Hypothesis takes random numbers of the server, which is in another thread, for a strategy's
-@pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 @pytest.mark.timeout(180)
 async def test_no_request_makes_the_server_fail(start: Start) -> None:
     """No answer is a 5xx, and each is what the document says of it."""
