@@ -465,10 +465,14 @@ class BatchFunction(Protocol):
 
 
 class PartitionedSource(Protocol):
-    """What a ``Source`` may have if its messages lie in partitions."""
+    """What a ``Source`` may have to tell how far its rules are behind: ``head`` at least.
+
+    While it is open ``head`` is called every few seconds, and ``partitions`` after it. Each may
+    take 10 seconds; failing does no harm.
+    """
 
     async def partitions(self) -> Sequence[str]:
-        """Return the names of all partitions."""
+        """Return the names of all partitions that there are now."""
 
     async def head(self) -> Mapping[str, Offset]:
         """Return, by partition, the offset that its next new message will have."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from engine.api import CURRENT_USE, AcknowledgedSource, Offset, Use
+from engine.api import CURRENT_USE, AcknowledgedSource, Use
 from engine.errors import EngineError
 from engine.guard import guarded
 from engine.offspring import children_of
+from engine.run.offsets import Offsets
 
 logger = logging.getLogger(__name__)
 
@@ -19,8 +20,6 @@ _LONGEST = 30.0
 """Seconds that a call may take."""
 _LAST = 5.0
 """Seconds that there are for the last calls before a source is closed."""
-
-Offsets = Mapping[str, Offset]
 
 
 @dataclass(slots=True)

@@ -6,12 +6,13 @@ rule does between decoding and its sinks is one operator, for it is one function
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
 
+from engine.run.lag import PartitionLag, flat_lag
 from engine.run.metrics import OperatorMetrics
 from engine.run.rule import Rule, RuleParts
 from engine.run.status import Connection
@@ -53,6 +54,8 @@ class OperatorReport(msgspec.Struct, frozen=True, kw_only=True):
     last_exception_time: int = 0
     connection: ConnectionReport | None = None
     """Of sources and sinks."""
+    partitions: tuple[PartitionLag, ...] = ()
+    """Of sources that can tell where they end, while they are open."""
 
     @property
     def id(self) -> str:
@@ -64,11 +67,14 @@ class OperatorReport(msgspec.Struct, frozen=True, kw_only=True):
         values = {key: getattr(self, key) for key in _METRICS}
         if self.connection is not None:
             values |= msgspec.to_builtins(self.connection)
+        values |= flat_lag(self.partitions)
         return {f"{self.id}_0_{key}": value for key, value in values.items()}
 
 
 _METRICS = tuple(
-    name for name in OperatorReport.__struct_fields__ if name not in ("kind", "name", "connection")
+    name
+    for name in OperatorReport.__struct_fields__
+    if name not in ("kind", "name", "connection", "partitions")
 )
 
 
@@ -89,6 +95,8 @@ class Operator:
     waiting: int = 0
     runner: str = ""
     """The name under which connections are reported."""
+    partitions: Sequence[PartitionLag] = ()
+    """How far a source is behind, if it can tell."""
 
     @property
     def id(self) -> str:
@@ -138,7 +146,9 @@ def operators_of(parts: RuleParts, waiting: int = 0) -> Operators:
         decoder = f"{stream}_2_decoder" if reader.is_shared else f"{number}_decoder"
         sources.append(
             (
-                Operator("source", stream, reader.metrics, runner=reader.name),
+                Operator(
+                    "source", stream, reader.metrics, runner=reader.name, partitions=reader.lag
+                ),
                 Operator("op", decoder, reader.decoding),
             )
         )
@@ -191,6 +201,7 @@ def _report(operator: Operator, rule: Rule) -> OperatorReport:
         last_exception=metrics.last_exception,
         last_exception_time=metrics.last_exception_at,
         connection=connection,
+        partitions=tuple(operator.partitions),
     )
 
 

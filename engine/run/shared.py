@@ -12,6 +12,7 @@ from anyio.abc import TaskGroup
 from engine.api import Config
 from engine.catalog import Stream
 from engine.layout import Layout
+from engine.run.lag import PartitionLag
 from engine.run.logs import CURRENT_RULE
 from engine.run.metrics import OperatorMetrics
 from engine.run.reports import Report, Reports
@@ -107,6 +108,10 @@ class SharedSource:
     @property
     def hears_offsets(self) -> bool:
         return self.runner.hears_offsets
+
+    @property
+    def lag(self) -> Sequence[PartitionLag]:
+        return self.runner.lag
 
     async def close(self) -> None:
         """Let a rule go that has confirmed all; the source is closed when none is left."""

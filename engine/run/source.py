@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import anyio
 
-from engine.api import CURRENT_USE, Config, Context, Offset, Source, Use
+from engine.api import CURRENT_USE, Config, Context, Source, Use
 from engine.backoff import Backoff
 from engine.batch import Batch
 from engine.catalog import Stream
@@ -22,7 +22,9 @@ from engine.guard import close_quietly, guarded
 from engine.layout import Frame, Layout
 from engine.offspring import begin_use, children_of
 from engine.run.acknowledging import Acknowledgements
+from engine.run.lag import LagMonitor, PartitionLag
 from engine.run.metrics import OperatorMetrics
+from engine.run.offsets import checked_offsets
 from engine.run.receipt import Receipt
 from engine.run.waiting import Happening
 
@@ -121,6 +123,10 @@ class StreamReader(Protocol):
     def hears_offsets(self) -> bool:
         """Whether the source is told up to where all is done with, and forgets it then."""
 
+    @property
+    def lag(self) -> Sequence[PartitionLag]:
+        """How far it is behind, by partition; none of a source that doesn't say."""
+
     async def run(self, opened: Callable[[], None], closed: Happening) -> None:
         """Read for a rule until the source ends or the rule's queue is ``closed``."""
 
@@ -187,6 +193,9 @@ class SourceRunner:
         self._acknowledgements: Acknowledgements | None = None
         if callable(getattr(source, "ack", None)):
             self._acknowledgements = Acknowledgements(source, self.name, self._use)  # type: ignore[arg-type]
+        self._lag_monitor: LagMonitor | None = None
+        if callable(getattr(source, "head", None)):
+            self._lag_monitor = LagMonitor(source, self.name, clock, lambda: self._position)
         self._is_open = False
         self._has_emitted = False
 
@@ -231,6 +240,11 @@ class SourceRunner:
     def hears_offsets(self) -> bool:
         """Whether it is told up to where all is done with."""
         return self._acknowledgements is not None
+
+    @property
+    def lag(self) -> Sequence[PartitionLag]:
+        """How far it is behind, by partition; none of a source that doesn't say."""
+        return () if self._lag_monitor is None else self._lag_monitor.partitions
 
     @contextmanager
     def _used(self) -> Iterator[None]:
@@ -295,6 +309,8 @@ class SourceRunner:
             await guarded(seeking, f"{self.name}: seek()", seconds=source.open_timeout)
         if self._acknowledgements is not None:
             self._acknowledgements.open()
+        if self._lag_monitor is not None:
+            self._lag_monitor.open()
 
     async def close(self) -> None:
         """Close the source, if it was opened; what goes wrong is logged."""
@@ -304,6 +320,8 @@ class SourceRunner:
             with anyio.CancelScope(shield=True):
                 if self._acknowledgements is not None:
                     await self._acknowledgements.close()
+                if self._lag_monitor is not None:
+                    await self._lag_monitor.close()
                 await close_quietly(self._source, self.name)
 
     async def _emit(self, batch: Batch) -> None:
@@ -326,7 +344,8 @@ class SourceRunner:
         self._count(batch, frame, failures, now, frame.decoding)
         position = None
         if self._ask_position is not None:
-            position = self._position = self._checked_position(self._ask_position())
+            position = checked_offsets(self._ask_position(), self.name, "position")
+            self._position = position
         receipt = Receipt(self._acknowledge(batch, position), len(subscribers))
         for subscriber in subscribers:
             await subscriber.receive(
@@ -372,18 +391,6 @@ class SourceRunner:
                         f"{self.name} emits a payload that is {kind.__name__}, not bytes",
                         hint="encode text; give what is decoded already as rows: Batch([row, …])",
                     )
-
-    def _checked_position(self, found: Any) -> dict[str, Offset]:
-        """Return a copy of what the source says, which may go on changing its own."""
-        if isinstance(found, Mapping) and all(
-            isinstance(name, str) and isinstance(offset, (int, str))
-            for name, offset in found.items()
-        ):
-            return dict(found)
-        raise PluginError(
-            f"{self.name}: position() gives {found!r}"[:200],
-            hint="return a dict with an offset, a number or a text, for the name of each partition",
-        )
 
     def _acknowledge(
         self, batch: Batch, position: Mapping[str, Any] | None

@@ -132,6 +132,9 @@ def _families(clock: Clock) -> Iterator[_Family]:
     yield _Family(
         "headrace_rule_last_message_age_seconds", "gauge", "time since the last row", ages
     )
+    yield _Family(
+        "headrace_source_lag", "gauge", "offsets between what was read and what there is", _lags
+    )
 
 
 def _statuses(observed: _Observed) -> Iterator[tuple[str, float]]:
@@ -233,6 +236,14 @@ def _connections(kind: OperatorKind) -> Callable[[_Observed], Iterable[tuple[str
                 yield labels, 1 if known.connected else lost
 
     return samples
+
+
+def _lags(observed: _Observed) -> Iterator[tuple[str, float]]:
+    for _, operator in observed.operators:
+        for each in operator.partitions:
+            if each.lag is not None:
+                partition = _escaped(each.partition)
+                yield f'{observed.labels},op="{operator.name}",partition="{partition}"', each.lag
 
 
 def _named_connections(connections: Iterable[tuple[str, str, int]]) -> Iterator[str]:

@@ -35,7 +35,7 @@ async def test_every_count_is_explained(engine: Engine, collected: Rows) -> None
     flat = engine.status("r").flat()
     names = {re.sub(r".*_0_(?=[a-z])", "", key) for key in flat if "_0_" in key}
     assert names <= first_cells(PAGE)
-    assert len(names) == len(OperatorReport.__struct_fields__) - 3 + len(
+    assert len(names) == len(OperatorReport.__struct_fields__) - 4 + len(
         ConnectionReport.__struct_fields__
     )
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import anyio
 import anyio.lowlevel
 import pytest
 
+from engine.api import Batch, Config, Emit, Offset, Source
+from engine.registry import PluginKind
+from engine.run import lag
 from engine.run.metrics import LATENCY_BUCKETS, OperatorMetrics
 from engine.server import exposition
 from tests.server.support import Running, rule
@@ -49,6 +53,36 @@ async def test_rules_and_the_process_are_measured(server: Running) -> None:
     assert found["process_resident_memory_bytes"][()] > 1e7
     await server.json("DELETE", "/rules/a")
     assert "kuiper_rule_status" not in await families(server)
+
+
+async def test_the_lag_of_sources_is_measured_by_partition(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Log(Source[Config]):
+        async def run(self, emit: Emit) -> None:
+            await emit(Batch([{"n": 1}]))
+            await anyio.sleep_forever()
+
+        def position(self) -> Mapping[str, Offset]:
+            return {'say "a"': 4, "b": 7, "c": "x"}
+
+        async def seek(self, offsets: Mapping[str, Offset]) -> None: ...
+
+        async def head(self) -> Mapping[str, Offset]:
+            return {'say "a"': 9, "b": 7, "c": "y"}
+
+    monkeypatch.setattr(lag, "_EVERY", 10)
+    server.service.engine.plugins.register(PluginKind.SOURCE, "log", Log)
+    await server.stream('CREATE STREAM s () WITH (TYPE="log", FORMAT="json")')
+    await server.json("POST", "/rules", rule("a", "SELECT n FROM s"))
+    with anyio.fail_after(10):
+        while "headrace_source_lag" not in (found := await families(server)):
+            await anyio.sleep(0.01)
+    assert found["headrace_source_lag"] == {("a", "s", 'say "a"'): 5, ("a", "s", "b"): 0}
+    status = await server.json("GET", "/rules/a/status")
+    assert status["source_s_0_lag"] == 5
+    status = await server.json("GET", "/v2/rules/a/status")
+    assert [each["lag"] for each in status["operators"][0]["partitions"]] == [5, 0, None]
 
 
 async def test_data_goes_on_while_metrics_are_written(
@@ -92,6 +126,8 @@ async def test_the_dashboard_asks_for_metrics_that_exist(server: Running) -> Non
         "headrace_rule_dropped_total",
         "headrace_rule_errors_total",
         "headrace_rule_pending",
+        "headrace_source_lag",
+        "kuiper_conn_status_gauge",
         "kuiper_op_process_latency_us_hist",
         "kuiper_sink_process_latency_us_hist",
         "kuiper_source_connection_status",
