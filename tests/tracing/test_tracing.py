@@ -14,7 +14,7 @@ from engine.api import Batch, Config, NotConnected, Rejected, Sink
 from engine.clock import VirtualClock, settled
 from engine.config.rule import TraceOptions
 from engine.registry import PluginKind
-from tests.conftest import Rows
+from tests.conftest import Rows, eventually
 from tests.tracing.support import SAMPLED, SPAN, TRACE, UNSAMPLED, names, rule, spans, trees
 
 START = 1_704_067_200_000  # 2024-01-01T00:00:00Z
@@ -184,7 +184,9 @@ async def test_a_sink_that_refuses_a_row_is_the_end_of_its_trace(engine: Engine)
 async def test_a_row_that_goes_into_a_cache_says_so(engine: Engine) -> None:
     sink(engine, NotConnected("nobody there"))
     await started(engine, rule("SELECT n FROM demo", {"failing": {"enableCache": True}}))
-    await push(engine, {"n": 1})
+    await engine.push("demo", [{"n": 1}])
+    # the cache is opened by a thread, which may take its time
+    await eventually(lambda: (found := trees(engine)) and list(spans(found[0]))[-1].get("Events"))
     (event,) = list(spans(trees(engine)[0]))[-1]["Events"]
     assert event["Name"] == "cached"
 
