@@ -85,10 +85,10 @@ async def test_a_connection_is_checked_when_somebody_asks(
         for path in ("/connections/nosuch/check", "/connections/nosuch/status"):
             method = "POST" if path.endswith("check") else "GET"
             assert (await server.refused(method, path))[0] == 404
-        with sqlite3.connect(tmp_path / "names.db") as database:
+        with sqlite3.connect(tmp_path / "data" / "names.db") as database:
             database.execute("CREATE TABLE names (id INTEGER, name TEXT)")
         database.close()
-        await define(server, "base", "sql", dburl="sqlite://names.db", datasource="names")
+        await define(server, "base", "sql", dburl="sqlite://data/names.db", datasource="names")
         assert (await server.json("POST", "/connections/base/check"))["status"] == "connected"
         await define(server, "odd", "mqtt", sever=broker.url)
         odd = await server.json("POST", "/connections/odd/check")
