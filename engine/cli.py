@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 from pathlib import Path
@@ -113,6 +114,7 @@ def run(
 
     import anyio
 
+    gc.disable()  # until the rules run: what is made up to then is nearly all there to stay
     from engine.command import Limits, run_rules
     from engine.duration import parse_duration
 

@@ -50,6 +50,7 @@ async def run_rules(
         limit = ResultLimit(limits.results) if limits.results else None
         await engine.apply(found, limit=limit)
         gc.freeze()  # what is loaded by now stays; no use in looking at it again and again
+        gc.enable()
         await _until_stopped(engine, files, limits, limit, watch=watch)
     rules = [rule for rule in engine.rules.values() if rule.parts is not None]
     for rule in rules:

@@ -7,14 +7,17 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from engine.errors import ConfigError, RowError
-from engine.functions.json_path import JsonPath, json_path
 from engine.sql.functions import Nulls, scalar
 from engine.sql.kinds import kind_of
+
+if TYPE_CHECKING:
+    from engine.functions.json_path import JsonPath
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 _decode = msgspec.json.Decoder().decode
@@ -88,7 +91,7 @@ def _check_path(args: Sequence[object]) -> None:
     if not isinstance(path, str):
         raise ConfigError("the path must be a text in quotes, such as '$.a.b'")
     try:
-        json_path(path)
+        _path(path)
     except ValueError as error:
         raise ConfigError(str(error)) from None
 
@@ -143,7 +146,19 @@ def _path_and_root(function: str, value: Any, path: str) -> tuple[JsonPath, Any]
     root = _parsed(function, value) if isinstance(value, str) else value
     if not isinstance(root, (dict, list)):
         raise RowError(f"{function}: {kind_of(value)} is neither an object nor a list")
-    return json_path(path), root
+    return _path(path), root
+
+
+@lru_cache(maxsize=256)
+def _path(text: str) -> JsonPath:
+    """Return a path, parsed once however often it is used.
+
+    Raises:
+        ValueError: see ``JsonPath``.
+    """
+    from engine.functions.json_path import JsonPath  # few queries have paths
+
+    return JsonPath(text)
 
 
 def _found(function: str, path: JsonPath, root: Any) -> Any:

@@ -6,7 +6,6 @@ walked directly; all others are left to the library.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -86,16 +85,6 @@ class JsonPath:
         if len(found) > _MOST_MATCHES:
             raise ValueError(f"the path finds more than {_MOST_MATCHES} values")
         return [match.obj for match in found]
-
-
-@lru_cache(maxsize=256)
-def json_path(text: str) -> JsonPath:
-    """Return a path, parsed once however often it is used.
-
-    Raises:
-        ValueError: see ``JsonPath``.
-    """
-    return JsonPath(text)
 
 
 def _parsed(text: str) -> JSONPath:
