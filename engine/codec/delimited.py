@@ -28,10 +28,11 @@ class DelimitedDecoder(TextualDecoder):
         self._delimiter = _checked(delimiter)
         self._fields = tuple(fields)
         end = f"({re.escape(self._delimiter)}|\r?\n|\\Z)"
-        self._cell = re.compile(
-            rf'(?:"((?:[^"]|"")*+)"{end}|((?:(?!{re.escape(self._delimiter)}|\r?\n).)*+){end})',
-            re.DOTALL,
-        )
+        # without possessive quantifiers, in which Python before 3.11.5 fails to match; nothing is
+        # looked at twice all the same, for a quote is the end or stands before another one
+        quoted = r'"([^"]*(?:""[^"]*)*)"'
+        plain = rf"((?:(?!{re.escape(self._delimiter)}|\r?\n).)*)"
+        self._cell = re.compile(f"(?:{quoted}{end}|{plain}{end})", re.DOTALL)
 
     def _read(self, text: str) -> Iterator[Row]:
         if not text:
