@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from engine.api import CURRENT_USE, AcknowledgedSource, Use
-from engine.errors import EngineError
+from engine.blame import told
 from engine.guard import guarded
 from engine.offspring import children_of
 from engine.run.offsets import Offsets
@@ -100,8 +100,7 @@ class Acknowledgements:
                     self._due = None
         except Exception as error:
             if not self._has_failed:  # the next one may well work
-                text = error.message if isinstance(error, EngineError) else repr(error)
-                logger.warning("%s: ack failed: %s", self._name, text)
+                logger.warning("%s: ack failed: %s", self._name, told(error))
             self._has_failed = True
         finally:
             self._telling = None

@@ -110,9 +110,7 @@ class Messages:
                     place: batch.traces[index]
                     for place, index in enumerate(indexes)
                     if index in batch.traces
-                }
-                if batch.traces
-                else batch.traces,
+                },
             ),
             [self.places[index] for index in indexes],
             self.token,

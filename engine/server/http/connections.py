@@ -10,8 +10,17 @@ from litestar.params import FromPath
 
 from engine.server.configs import ConnectionDef
 from engine.server.http.document import OBJECT, STRING, an_object, documented
-from engine.server.http.replies import AnyRequest, Serving, body_of, flag, json, stored, text
-from engine.server.problems import Problem, missing
+from engine.server.http.replies import (
+    AnyRequest,
+    Serving,
+    body_of,
+    check_name,
+    flag,
+    json,
+    stored,
+    text,
+)
+from engine.server.problems import missing
 from engine.server.sandbox import Role, check_connection
 
 _Connection = documented(an_object(["id", "typ"], id=STRING, typ=STRING, props=OBJECT))
@@ -49,8 +58,7 @@ async def replace_connection(
 ) -> Response[str]:
     """Replace a connection that no rule uses."""
     given = await body_of(request, ConnectionDef)
-    if given.id not in ("", name):
-        raise Problem(f"the body says {given.id!r}, the path says {name!r}")
+    check_name(given.id or name, name)
     given = msgspec.structs.replace(given, id=name)
     await service.configs.put_connection(given, replace=True)
     service.connections.check_soon()

@@ -17,8 +17,16 @@ from engine.server.http.document import (
     an_object,
     documented,
 )
-from engine.server.http.replies import AnyRequest, Serving, body_of, condition, json, stored, text
-from engine.server.problems import Problem
+from engine.server.http.replies import (
+    AnyRequest,
+    Serving,
+    body_of,
+    check_name,
+    condition,
+    json,
+    stored,
+    text,
+)
 
 _SCRIPT = an_object(["id", "script"], id=STRING, script=STRING, description=STRING, isAgg=BOOLEAN)
 _Script = documented(_SCRIPT)
@@ -53,8 +61,7 @@ async def replace_script(
 ) -> Response[str]:
     """Replace a script; running rules keep the old one until they restart."""
     given = await body_of(request, ScriptDef)
-    if given.id != name:
-        raise Problem(f"the body says {given.id!r}, the path says {name!r}")
+    check_name(given.id, name)
     await service.scripts.replace(given, condition(request))
     return text(f"javascript function {name} is updated")
 
@@ -92,8 +99,7 @@ async def replace_service(
 ) -> Response[str]:
     """Replace an external service; running rules keep the old one until they restart."""
     given = await body_of(request, ExternalDef)
-    if given.name not in ("", name):
-        raise Problem(f"the body says {given.name!r}, the path says {name!r}")
+    check_name(given.name or name, name)
     await service.external.replace(msgspec.structs.replace(given, name=name))
     return text(f"service {name} is updated")
 

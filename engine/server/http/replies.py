@@ -104,6 +104,16 @@ async def form_of(request: AnyRequest) -> FormMultiDict:
         raise Problem(f"the form can't be read: {error}", code=ENCODING) from None
 
 
+def check_name(given: str, path: str) -> None:
+    """Refuse a body that names another one than the path.
+
+    Raises:
+        Problem: it does.
+    """
+    if given != path:
+        raise Problem(f"the body says {given!r}, the path says {path!r}")
+
+
 def flag(request: AnyRequest, name: str) -> bool:
     """Tell whether a query parameter says yes: ``1``, ``true`` or ``t``."""
     return request.query_params.get(name, "").lower() in ("1", "t", "true")

@@ -12,6 +12,7 @@ from engine.server.http.replies import (
     AnyRequest,
     Serving,
     body_of,
+    check_name,
     condition,
     form_of,
     json,
@@ -58,8 +59,7 @@ async def replace_schema(
 ) -> Response[str]:
     """Replace a schema; running rules keep the old one until they restart."""
     given = await body_of(request, SchemaDef)
-    if given.name not in ("", name):
-        raise Problem(f"the body says {given.name!r}, the path says {name!r}")
+    check_name(given.name or name, name)
     given = msgspec.structs.replace(given, name=name)
     await service.schemas.replace(kind, given, condition(request))
     return text(f"{kind} schema {name} is updated")
