@@ -122,7 +122,9 @@ class PluginFolder:
         self._place = place
         self._kind = kind
         self._stamp: object = None
+        self._watched: tuple[str, ...] = ()
         self._files: dict[str, list[PluginFile]] = {}
+        self._active: tuple[PluginFile, ...] = ()
         self.problem = ""
         """Why the folder can't be read, empty if it can."""
 
@@ -141,15 +143,16 @@ class PluginFolder:
         """Return the files of one plugin, the latest version first."""
         return self._read().get(name, ())
 
-    def active(self) -> Iterator[PluginFile]:
-        """Yield the file of each plugin that takes effect."""
-        for files in self._read().values():
-            yield files[0]
+    def active(self) -> tuple[PluginFile, ...]:
+        """Return the file of each plugin that takes effect, in one tuple until it is read again."""
+        self._read()
+        return self._active
 
     def _read(self) -> dict[str, list[PluginFile]]:
-        stamp = self._current_stamp()
+        stamp = modification_times(self._watched)
         if stamp is None or stamp != self._stamp:
-            self._stamp = stamp
+            self._watched = self._folders()
+            self._stamp = modification_times(self._watched)  # before reading: later changes show
             self._files = {}
             try:
                 for file in files_in(self._place, self._kind):
@@ -162,17 +165,18 @@ class PluginFolder:
                 self.problem = problem
             for files in self._files.values():
                 files.sort(key=lambda file: version_key(file.version), reverse=True)
+            self._active = tuple(files[0] for files in self._files.values())
         return self._files
 
-    def _current_stamp(self) -> object:
-        """Return what changes with the folder, None where the next change may not show."""
+    def _folders(self) -> tuple[str, ...]:
+        """Return the folders whose times change with the list of plugins: this, and packages."""
+        found = [str(self.path)]
         try:
-            times = [self.path.stat().st_mtime_ns]
             with os.scandir(self.path) as entries:
-                times += [entry.stat().st_mtime_ns for entry in entries if entry.is_dir()]
+                found += [entry.path for entry in entries if entry.is_dir()]
         except OSError:
-            return None
-        return None if is_fresh(max(times)) else tuple(times)
+            return ()
+        return tuple(found)
 
 
 class _Stat(NamedTuple):
@@ -244,6 +248,19 @@ def _inside(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*"):
         if "__pycache__" not in path.parts and path.is_file():
             yield path
+
+
+def modification_times(paths: Sequence[str]) -> tuple[int, ...] | None:
+    """Return when each of some files or folders was changed, in nanoseconds.
+
+    None where that doesn't tell whether they are changed later: there is nothing to look at, one of
+    them is gone, or the next change may leave the same time.
+    """
+    try:
+        times = tuple([os.stat(path).st_mtime_ns for path in paths])
+    except OSError:
+        return None
+    return times if times and not is_fresh(max(times)) else None
 
 
 def is_fresh(changed: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from enum import StrEnum
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -11,7 +11,7 @@ import msgspec
 
 from engine.errors import PluginError
 from engine.plugin.distributions import Distributions, origin_of, version_of
-from engine.plugin.files import PluginFile, PluginFolder
+from engine.plugin.files import PluginFile, PluginFolder, modification_times
 from engine.plugin.kind import PluginKind
 
 Found = PluginFile | EntryPoint
@@ -67,6 +67,7 @@ class Finder:
             self._folders[Origin.BUNDLED] = PluginFolder(bundled, kind)
         self._has_tables = kind is PluginKind.FUNCTION
         self._names = names
+        self._exporters = {one.path: _Exporters(one, names) for one in self._folders.values()}
 
     # -- what a rule asks for ------------------------------------------------------------------
 
@@ -102,11 +103,8 @@ class Finder:
         """
         if not self._has_tables:
             return
-        others = [
-            one
-            for one in self._folder(file).active()
-            if one.name != file.name and name in self._names(one)
-        ]
+        exporters = self._exporters[self._folder(file).path].of(name)
+        others = [one for one in exporters if one.name != file.name]
         if others:
             raise PluginError(
                 f"{file.source}: the function {name} is also exported by {others[0].path.name}",
@@ -210,7 +208,7 @@ class Finder:
         own = self._latest(folder, name)
         if not self._has_tables or (own is not None and name in self._names(own)):
             return own
-        return next((file for file in folder.active() if name in self._names(file)), None)
+        return next(iter(self._exporters[folder.path].of(name)), None)
 
     def _latest(self, folder: PluginFolder, name: str) -> PluginFile | None:
         return next(iter(folder.versions(name)), None)
@@ -219,6 +217,34 @@ class Finder:
         """Return the folder that a file lies in; for one from elsewhere, where it would go."""
         folders = self._folders.values()
         return next((one for one in folders if one.path == file.path.parent), self._root)
+
+
+class _Exporters:
+    """Which files of a folder export a function; they are read again when one has changed."""
+
+    def __init__(self, folder: PluginFolder, names: NamesOf) -> None:
+        self._folder = folder
+        self._names = names
+        self._active: tuple[PluginFile, ...] = ()
+        self._sources: tuple[str, ...] = ()
+        self._times: object = None
+        self._files: dict[str, list[PluginFile]] = {}
+
+    def of(self, name: str) -> Sequence[PluginFile]:
+        """Return the files that take effect and export ``name``."""
+        active = self._folder.active()
+        if active is not self._active:
+            self._active = active
+            self._sources = tuple(str(file.source) for file in active)
+            self._times = None
+        times = modification_times(self._sources)
+        if times is None or times != self._times:
+            self._times = times
+            self._files = {}
+            for file in active:
+                for exported in self._names(file):
+                    self._files.setdefault(exported, []).append(file)
+        return self._files.get(name, ())
 
 
 def _hidden(file: PresentFile) -> PresentFile:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import time
 from typing import Any
 
 import pytest
@@ -144,6 +146,20 @@ def test_two_files_that_export_one_function_are_a_clash(root: PluginRoot) -> Non
     message = root.error("functions", "geoEncode")
     assert "the function geoEncode is also exported by geo.py" in message
     assert root.answer("geoDecode") == "decoded"
+
+
+def test_a_clash_shows_in_a_folder_that_was_looked_through_before(root: PluginRoot) -> None:
+    geo = root.write("functions", "geo.py", GEO)
+    encode = root.function("geoEncode.py")
+    other = root.function("other.py")
+    root.write("functions", "geo.py", GEO.replace("geoEncode", "geoIncode"))
+    long_ago = time.time() - 3600
+    for path in (geo, encode, other, geo.parent):
+        os.utime(path, (long_ago, long_ago))
+    assert root.answer("other") == "other.py"  # looks through all files, and may keep what it saw
+    root.write("functions", "geo.py", GEO)  # in place: only the time of the file tells
+    message = root.error("functions", "geoEncode")
+    assert "the function geoEncode is also exported by geo.py" in message
 
 
 # -- built-in and registered functions ---------------------------------------------------------
