@@ -67,7 +67,10 @@ rules:
     options: {{qos: {qos}, checkpointInterval: 1s}}
     actions: [{sink}]
 """
-SINKS = {"nop": "nop: {{}}", "mqtt": 'mqtt: {{server: "{server}", topic: out, qos: {qos}}}'}
+SINKS = {
+    "nop": "nop: {{}}",
+    "mqtt": 'mqtt: {{server: "{server}", topic: out, qos: {qos}, sendSingle: true}}',
+}
 
 
 class Subject:
