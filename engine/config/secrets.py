@@ -15,6 +15,19 @@ _SECRET = re.compile(
 )
 _NOT_SECRET = re.compile(r"path$|file$|url$", re.IGNORECASE)
 _URL_PASSWORD = re.compile(r"(?<=://)([^/@:\s\"']*):([^/@\s\"']+)@")
+_GIVEN = re.compile(
+    r"""
+    (?P<option> [(,] \s* )? (?<! [\w-] ) (?P<key> \w [\w-]* ) (?! [\w-] )
+    (?: \\* ["'`]? \s* (?P<sign> [=:]{1,2} ) \s* | \s+ )
+    (?=
+        (?P<quote> \\? ["'`] ) (?P<quoted> (?: \\\\\\?. | (?! (?P=quote) ) \\?. )* )
+        | (?P<bare> [^\s,)"'`]+ )
+    )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+"""A name and what it is given, in SQL or in JSON within, well-formed or not."""
+_VISIBLE = re.compile(r"[^\r\n]")
 
 
 def is_secret(key: str) -> bool:
@@ -50,6 +63,27 @@ def masked_text(text: str) -> str:
     if "://" not in text:
         return text
     return _URL_PASSWORD.sub(rf"\1:{MASK}@", text)
+
+
+def blanked_text(text: str) -> str:
+    """Return SQL, also malformed one, with a ``*`` for each character of its secrets.
+
+    Whatever else stands in it stays in its line and column. A value without quotes is a secret only
+    where an option may stand: elsewhere it is a column that a query compares with another one.
+    """
+    parts, end = [], 0
+    for found in _GIVEN.finditer(text):
+        is_option = found["option"] is not None and found["sign"] is not None
+        kind = "bare" if found["quote"] is None else "quoted"
+        if is_secret(found["key"]) and (is_option or kind == "quoted"):
+            start, stop = (max(end, place) for place in found.span(kind))
+            parts += [text[end:start], _VISIBLE.sub("*", text[start:stop])]
+            end = stop
+    return _URL_PASSWORD.sub(_without_password, "".join([*parts, text[end:]]))
+
+
+def _without_password(found: re.Match[str]) -> str:
+    return f"{found[1]}:{'*' * len(found[2])}@"
 
 
 def _hides(key: Any, value: Any, *, of_tokens: bool) -> bool:

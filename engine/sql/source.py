@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 
+from engine.config.secrets import blanked_text, masked_text
 from engine.errors import Position, SqlError
 
 _NEWLINE = re.compile(r"\r\n|\r|\n")
@@ -31,13 +32,18 @@ class SourceText:
         return Position(self._line + number, column, self._file)
 
     def line_of(self, at: Position) -> str:
-        """Return the line that ``at`` stands in, padded so that ``at.column`` counts in it."""
+        """Return the line that ``at`` stands in, padded so that ``at.column`` counts in it.
+
+        It is for messages, which go to clients and logs: there is ``*`` in the place of secrets.
+        """
         number = at.line - self._line
         if not 0 <= number < len(self._starts):
             return ""
         padding = " " * (self._column - 1) if number == 0 else ""
-        return padding + _NEWLINE.split(self.text[self._starts[number] :], maxsplit=1)[0]
+        rest = blanked_text(self.text)[self._starts[number] :]
+        return padding + _NEWLINE.split(rest, maxsplit=1)[0]
 
     def error(self, message: str, at: Position | None, hint: str = "") -> SqlError:
         """Return the error to raise for a place in this text."""
-        return SqlError(message, at=at, hint=hint, source=self.line_of(at) if at else "")
+        source = self.line_of(at) if at else ""
+        return SqlError(masked_text(message), at=at, hint=hint, source=source)

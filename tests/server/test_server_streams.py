@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
+import pytest
+
 from tests.server.support import DEMO, Running, Start, rule
 
 TYPED = (
@@ -129,3 +133,22 @@ async def test_streams_and_tables_survive_a_restart(start: Start) -> None:
     async with start() as second:
         assert await second.json("GET", "/streams") == ["typed"]
         assert await second.json("GET", "/streams/typed") == shown
+
+
+async def test_secrets_in_a_malformed_statement_are_not_shown(
+    server: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    sql = (
+        'CREATE STREAM s (a bigint) WITH (TYPE="mqtt", PASSWORD="hush1", '
+        'SERVER="tcp://u:hush2@h:1")'
+    )
+    _, code, message = await server.refused("POST", "/streams", {"sql": sql})
+    assert code == 2001
+    _, excerpt, caret, *_ = message.splitlines()
+    assert excerpt[caret.index("^") :].startswith('PASSWORD="*****", SERVER="tcp://u:*****@')
+    content = json.dumps({"streams": {"s": sql}})
+    answer = await server.client.post("/data/import", json={"content": content})
+    status = await server.client.get("/data/import/status")
+    for text in (message, answer.text, status.text, caplog.text):
+        assert "no option PASSWORD" in text
+        assert "hush" not in text
