@@ -160,22 +160,38 @@ class RuleBook(Mapping[str, Rule]):
 
         await life.ask("reset", reset)
 
-    async def delete(self, rule_id: str) -> None:
-        """Stop a rule and forget it, with its state."""
+    async def delete(self, rule_id: str, *, keep_state: bool = False) -> None:
+        """Stop a rule and forget it, with its state.
+
+        With ``keep_state`` that stays, and what its sinks have still to deliver, for another rule
+        of its id, until ``forget_left``.
+        """
         life = self.life(rule_id)
 
-        await life.delete(lambda: self.forget(life))
+        await life.delete(lambda: self.forget(life, keep_state=keep_state))
 
-    def forget(self, life: RuleLife) -> None:
-        """Drop a stopped rule and what it remembers.
+    def forget(self, life: RuleLife, *, keep_state: bool = False) -> None:
+        """Drop a stopped rule and, unless ``keep_state``, what it remembers.
 
         Raises:
             StoreFailed: its checkpoints can't be deleted; the rule is still there.
         """
-        self._forget_state(life)
+        if not keep_state:
+            self._forget_state(life)
         life.bury()
         del self.lives[life.definition.id]
-        life.home.builder.forget_caches(life.definition.id)
+        if not keep_state:
+            life.home.builder.forget_caches(life.definition.id)
+
+    def forget_left(self, rule_id: str) -> None:
+        """Drop what a rule remembered that was deleted with its state kept.
+
+        Raises:
+            StoreFailed: its checkpoints can't be deleted.
+        """
+        home = self._home()
+        home.builder.forget_state(rule_id, is_durable=home.checkpoints.exists())
+        home.builder.forget_caches(rule_id)
 
     def _forget_state(self, life: RuleLife) -> None:
         home = life.home

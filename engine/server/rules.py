@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,16 @@ class Written:
     definition: RuleDef
     text: str
     """Its JSON, as it is stored and given back."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRules:
+    """The rules of a server at a moment."""
+
+    definitions: Sequence[RuleDef]
+    """Those that the engine has; ``triggered`` is whether they run."""
+    broken: Mapping[str, str]
+    """Those that it doesn't take, and why."""
 
 
 class Rules:
@@ -327,8 +337,10 @@ class Rules:
                         await self._definitions.apply(*before)
                 raise
 
-    async def delete(self, rule_id: str, condition: Condition = anything) -> None:
-        """Stop a rule and forget it with its state.
+    async def delete(
+        self, rule_id: str, condition: Condition = anything, *, keep_state: bool = False
+    ) -> None:
+        """Stop a rule and forget it with its state; that can be kept for one of the same id.
 
         Raises:
             EngineError: there is no such rule.
@@ -342,7 +354,37 @@ class Rules:
             )
             self._broken.pop(rule_id, None)
             if rule_id in self._engine.rules:
-                await self._engine.delete(rule_id)
+                await self._engine.rules.delete(rule_id, keep_state=keep_state)
+
+    def forget_left(self, rule_id: str) -> None:
+        """Forget the state that was kept of a deleted rule, if none of its id has come back.
+
+        Raises:
+            StoreFailed: it can't be deleted.
+        """
+        if rule_id not in self._engine.rules:
+            self._engine.rules.forget_left(rule_id)
+
+    def known(self) -> KnownRules:
+        """Return all rules as they are now."""
+        book = self._engine.rules
+        return KnownRules(
+            [
+                msgspec.structs.replace(rule.definition, triggered=book.life(rule_id).is_active)
+                for rule_id, rule in book.items()
+            ],
+            dict(self._broken),
+        )
+
+    async def bring_back(self, known: KnownRules) -> None:
+        """Give the engine rules again that have been deleted; what is stored isn't touched."""
+        self._broken = dict(known.broken)
+        for definition in known.definitions:
+            try:
+                await self._engine.create(definition)
+            except EngineError as error:
+                logger.error("rule=%s can't be brought back: %s", definition.id, error)
+                self._broken[definition.id] = str(error)
 
     async def tag(self, rule_id: str, change: Callable[[list[str]], list[str]]) -> None:
         """Change the tags of a rule; nothing else happens to it.

@@ -75,6 +75,7 @@ class Service:
         self.scripts = StoredScripts(scripts, definitions, turns)
         self.transfer = Transfer(
             definitions,
+            engine.catalog,
             self.streams,
             self.rules,
             self.configs,

@@ -125,14 +125,23 @@ class Streams:
         Raises:
             EngineError: the statement is wrong, or its version isn't greater.
         """
-        stream = self._parse(sql, kind)
-        if stream.name != name:
-            raise Problem(f"the statement creates {stream.name}, not {name}", code=STREAM)
+        stream = self.check(kind, name, sql)
         async with self._turns.of(f"stream {name}"):
             condition(self._definitions.get(Kind(kind), name))
             self._check_replaceable(kind, stream)
             await self._store(stream, sql)
         return f"{kind.capitalize()} {name} is replaced."
+
+    def check(self, kind: StreamKind, name: str, sql: str) -> Stream:
+        """Return what a statement defines, without defining it.
+
+        Raises:
+            EngineError: it is wrong, or defines something else.
+        """
+        stream = self._parse(sql, kind)
+        if stream.name != name:
+            raise Problem(f"the statement creates {stream.name}, not {name}", code=STREAM)
+        return stream
 
     async def drop(
         self,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import anyio
+import anyio.lowlevel
 import msgspec
 
+from engine.catalog import Catalog
 from engine.config.document import parse
 from engine.config.writing import to_yaml
 from engine.errors import EngineError
@@ -18,8 +20,9 @@ from engine.server.configs import Configs, ConnectionDef
 from engine.server.definitions import Definitions, Kind
 from engine.server.problems import ENCODING, Problem
 from engine.server.queries import streams_of
-from engine.server.rules import Rules
+from engine.server.rules import Rules, Written
 from engine.server.secrets import masked, masked_statement
+from engine.server.snapshot import Part, Snapshot
 from engine.server.streams import StreamKind, Streams
 from engine.server.uploads import Uploads
 
@@ -40,23 +43,8 @@ SECTIONS = (
     "scripts",
 )
 _NOT_HERE = ("nativePlugins", "portablePlugins")
-"""What this server can't take from a file of the reference; each entry is reported."""
-
-
-class Part(Protocol):
-    """A kind of definitions that are exported by name as JSON text."""
-
-    def export(self) -> dict[str, str]:
-        """Return all that clients have defined."""
-
-    def is_code(self, key: str, entry: dict[str, Any]) -> bool:
-        """Tell whether the server would run an entry, which not everybody may make it do."""
-
-    async def take(self, key: str, entry: dict[str, Any]) -> None:
-        """Take an entry in, in place of one of that name."""
-
-    async def clear(self, *, code: bool) -> None:
-        """Delete all that clients have defined, with ``code`` also what the server runs."""
+"""What this server has no use for in a file of the reference; each entry is reported."""
+_STREAM_KINDS: tuple[tuple[str, StreamKind], ...] = (("streams", "stream"), ("tables", "table"))
 
 
 @dataclass(slots=True)
@@ -68,12 +56,20 @@ class Imported:
         default_factory=lambda: {section: {} for section in SECTIONS}
     )
 
+    is_undone: bool = False
+    """Whether everything is as it was before, for all of it was to be replaced or nothing."""
+
     @property
     def has_failures(self) -> bool:
-        return any(self.failures.values())
+        """Whether anything can't be taken that another server of this kind may have exported."""
+        return any(
+            failures for section, failures in self.failures.items() if section not in _NOT_HERE
+        )
 
     def message(self) -> str:
         """Return how many of what were imported."""
+        if self.is_undone:
+            return "imported nothing, all is as it was before"
         counts = [self.counts.get(section, 0) for section in ("streams", "tables", "rules")]
         return "imported {} streams, {} tables and {} rules".format(*counts)
 
@@ -84,6 +80,7 @@ class Transfer:
     def __init__(
         self,
         definitions: Definitions,
+        catalog: Catalog,
         streams: Streams,
         rules: Rules,
         configs: Configs,
@@ -92,6 +89,7 @@ class Transfer:
     ) -> None:
         """``parts`` are further sections of a file."""
         self._definitions = definitions
+        self._catalog = catalog
         self._streams = streams
         self._rules = rules
         self._configs = configs
@@ -185,45 +183,106 @@ class Transfer:
     # -- import --------------------------------------------------------------------------------
 
     async def take(self, text: str, *, partial: bool, code: bool, is_json: bool = True) -> Imported:
-        """Take a file in; without ``partial`` everything that is here is deleted first.
+        """Take a file in: with ``partial`` beside what is here, otherwise in the place of that.
 
-        What can't be taken is reported, and nothing else suffers from it. ``code`` tells whether
-        whoever sends the file may change what the server runs.
+        What can't be taken is reported. With ``partial`` all else is taken; otherwise everything
+        is as it was before, also if this is cancelled. Rules that come back keep their state.
+        ``code`` tells whether whoever sends the file may change what the server runs.
 
         Raises:
-            EngineError: the file can't be read; nothing was changed.
+            EngineError: the file can't be read, or the disk fails; nothing was changed.
         """
         sections = _sections_of(text, is_json=is_json)
         async with self._taking:
-            return await self._take(sections, partial=partial, code=code)
+            imported = Imported()
+            if partial:
+                await self._take_all(sections, imported, code=code)
+            else:
+                await self._replace_all(sections, imported, code=code)
+            for section in _NOT_HERE:
+                for name in sections[section]:
+                    imported.failures[section][name] = "this server has no use for it"
+            self.last = imported
+            return imported
 
-    async def _take(
-        self, sections: dict[str, dict[str, Any]], *, partial: bool, code: bool
-    ) -> Imported:
-        imported = Imported()
-        if not partial:
+    async def _replace_all(
+        self, sections: dict[str, dict[str, Any]], imported: Imported, *, code: bool
+    ) -> None:
+        await self._check(sections, imported)
+        if imported.has_failures:
+            imported.is_undone = True
+            return
+        known = self._rules.ids()
+        snapshot = await self._snapshot(sections["uploads"])
+        try:
             await self.clear(code=code)
+            await self._take_all(sections, imported, code=code, or_nothing=True)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await snapshot.put_back(code=code)
+            raise
+        if imported.has_failures:
+            with anyio.CancelScope(shield=True):
+                await snapshot.put_back(code=code)
+            imported.is_undone = True
+            return
+        for rule_id in known:
+            self._rules.forget_left(rule_id)
+
+    async def _check(self, sections: dict[str, dict[str, Any]], imported: Imported) -> None:
+        """Find what is wrong whatever else is defined, before anything is touched."""
+        for section, kind in _STREAM_KINDS:
+            for name, value in sections[section].items():
+                await self._tried(imported, section, name, self._check_stream, kind, name, value)
+        for rule_id, value in sections["rules"].items():
+            await self._tried(imported, "rules", rule_id, self._read_rule, rule_id, value)
+        for name, value in sections["uploads"].items():
+            await self._tried(imported, "uploads", name, self._check_upload, name, value)
+
+    async def _snapshot(self, uploads: Iterable[str]) -> Snapshot:
+        return Snapshot(
+            self._definitions,
+            self._catalog,
+            self._rules,
+            self._configs,
+            self._parts,
+            self._uploads,
+            {name: await self._uploads.find(name) for name in uploads},
+        )
+
+    async def _take_all(
+        self,
+        sections: dict[str, dict[str, Any]],
+        imported: Imported,
+        *,
+        code: bool,
+        or_nothing: bool = False,
+    ) -> None:
+        """Take a file in; with ``or_nothing`` no rule starts unless everything can be taken."""
         await self._take_configs(sections, imported)
-        await self._take_uploads(sections["uploads"], imported)
+        for name, value in sections["uploads"].items():
+            await self._one(imported, "uploads", name, self._take_upload, name, value)
         for section, part in self._parts.items():
             for name, value in sections[section].items():
                 await self._one(imported, section, name, self._take_part, part, name, value, code)
-        for section, kind in (("streams", "stream"), ("tables", "table")):
+        for section, kind in _STREAM_KINDS:
             for name, value in sections[section].items():
-                sql = value.get("sql") if isinstance(value, dict) else value
-                await self._one(imported, section, name, self._take_stream, kind, name, sql)
+                await self._one(imported, section, name, self._take_stream, kind, name, value)
+        if or_nothing:
+            for rule_id, value in sections["rules"].items():
+                await self._tried(imported, "rules", rule_id, self._try_rule, rule_id, value)
+            if imported.has_failures:
+                return
         for rule_id, value in sections["rules"].items():
             await self._one(imported, "rules", rule_id, self._take_rule, rule_id, value)
-        for section in _NOT_HERE:
-            for name in sections[section]:
-                imported.failures[section][name] = "this server has no use for it"
-        self.last = imported
-        return imported
 
     async def clear(self, *, code: bool) -> None:
-        """Delete everything that is defined, with ``code`` also what the server runs."""
+        """Delete everything that is defined, with ``code`` also what the server runs.
+
+        The state of rules stays.
+        """
         for rule_id in self._rules.ids():
-            await self._rules.delete(rule_id)
+            await self._rules.delete(rule_id, keep_state=True)
         kinds: tuple[StreamKind, ...] = ("table", "stream")
         for kind in kinds:
             for stream in self._streams.defined(kind):
@@ -248,14 +307,22 @@ class Transfer:
             raise Problem("what the server runs can only be changed by a known administrator")
         await part.take(name, entry)
 
-    async def _take_stream(self, kind: Any, name: str, sql: Any) -> None:
-        if not isinstance(sql, str):
-            raise Problem("expected a CREATE statement")
-        await self._streams.replace(kind, name, sql)
+    async def _check_stream(self, kind: StreamKind, name: str, value: Any) -> None:
+        self._streams.check(kind, name, _statement(value))
+
+    async def _take_stream(self, kind: StreamKind, name: str, value: Any) -> None:
+        await self._streams.replace(kind, name, _statement(value))
+
+    async def _read_rule(self, rule_id: str, value: Any) -> Written:
+        text = value if isinstance(value, str) else _json(value)
+        return self._rules.read(text, rule_id)
+
+    async def _try_rule(self, rule_id: str, value: Any) -> None:
+        self._rules.validate(await self._read_rule(rule_id, value))
+        await anyio.lowlevel.checkpoint()
 
     async def _take_rule(self, rule_id: str, value: Any) -> None:
-        text = value if isinstance(value, str) else _json(value)
-        await self._rules.upsert(self._rules.read(text, rule_id))
+        await self._rules.upsert(await self._read_rule(rule_id, value))
 
     async def _take_configs(self, sections: dict[str, dict[str, Any]], into: Imported) -> None:
         for section, kind in (
@@ -278,15 +345,12 @@ class Transfer:
         connection = ConnectionDef(key, plugin, _properties(given))
         await self._configs.put_connection(connection, replace=self._configs.has_connection(key))
 
-    async def _take_uploads(self, uploads: dict[str, Any], into: Imported) -> None:
-        for name, value in uploads.items():
-            await self._one(into, "uploads", name, self._take_upload, name, value)
+    async def _check_upload(self, name: str, value: Any) -> None:
+        self._uploads.check_name(name)
+        _content(value)
 
     async def _take_upload(self, name: str, value: Any) -> None:
-        entry = _decoded(value)
-        if not isinstance(entry, dict) or not isinstance(entry.get("content"), str):
-            raise Problem("only uploads with their content can be imported")
-        await self._uploads.put(name, entry["content"].encode())
+        await self._uploads.put(name, _content(value))
 
     async def _one(
         self,
@@ -296,16 +360,29 @@ class Transfer:
         take: Callable[..., Awaitable[Any]],
         *arguments: Any,
     ) -> None:
+        if await self._tried(into, section, name, take, *arguments):
+            into.counts[section] = into.counts.get(section, 0) + 1
+
+    async def _tried(
+        self,
+        into: Imported,
+        section: str,
+        name: str,
+        work: Callable[..., Awaitable[Any]],
+        *arguments: Any,
+    ) -> bool:
+        """Do something with an entry; False: it failed, and that is noted."""
         try:
-            await take(*arguments)
+            await work(*arguments)
         except (EngineError, msgspec.MsgspecError) as error:
             logger.warning("import: %s %s: %s", section, name, error)
             into.failures[section][name] = str(error)
-        except Exception:  # what comes after it is taken all the same, and the caller hears of it
+        except Exception:  # what comes after it is looked at all the same, and the caller hears it
             logger.exception("import: %s %s", section, name)
             into.failures[section][name] = "the server has failed; its log says more"
         else:
-            into.counts[section] = into.counts.get(section, 0) + 1
+            return True
+        return False
 
 
 def _sections_of(text: str, *, is_json: bool) -> dict[str, dict[str, Any]]:
@@ -325,6 +402,21 @@ def _sections_of(text: str, *, is_json: bool) -> dict[str, dict[str, Any]]:
             hint=f"known: {', '.join(SECTIONS)}",
         )
     return found
+
+
+def _statement(value: Any) -> str:
+    sql = value.get("sql") if isinstance(value, dict) else value
+    if not isinstance(sql, str):
+        raise Problem("expected a CREATE statement")
+    return sql
+
+
+def _content(value: Any) -> bytes:
+    entry = _decoded(value)
+    if not isinstance(entry, dict) or not isinstance(entry.get("content"), str):
+        raise Problem("only uploads with their content can be imported")
+    content: str = entry["content"]
+    return content.encode()
 
 
 def _configs_in(section: dict[str, Any]) -> list[tuple[str, str, Any]]:

@@ -47,16 +47,21 @@ class Uploads:
         except OSError:
             raise missing(f"uploaded file {name}") from None
 
-    def read(self, name: str) -> bytes:
-        """Return a file.
+    async def find(self, name: str) -> bytes | None:
+        """Return a file, None if there is none.
 
         Raises:
-            Problem: there is none.
+            Problem: the name is none, or the disk fails.
         """
-        try:
-            return self._path(name).read_bytes()
-        except OSError:
-            raise missing(f"uploaded file {name}") from None
+        return await anyio.to_thread.run_sync(_read, self._path(name))
+
+    def check_name(self, name: str) -> None:
+        """Check that a file may have a name.
+
+        Raises:
+            Problem: it may not.
+        """
+        self._path(name)
 
     def _names(self) -> list[str]:
         if not self.folder.is_dir():
@@ -93,3 +98,12 @@ class Uploads:
             raise Problem(
                 f"can't store {path.name}: {error.strerror}", status=507, code=IO
             ) from None
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Problem(f"can't read {path.name}: {error.strerror}", code=IO) from None

@@ -29,6 +29,10 @@ EXPORTED = {
 }
 
 
+def _file(content: dict[str, Any]) -> dict[str, str]:
+    return {"content": json.dumps(content)}
+
+
 async def test_sections_are_kept_used_and_shown_without_secrets(start: Start) -> None:
     async with start() as server:
         path = "/metadata/sources/mqtt/confKeys/mine"
@@ -78,13 +82,10 @@ async def test_a_connection_can_be_tried(server: Running) -> None:
 
 
 async def test_an_export_of_the_reference_can_be_imported(server: Running) -> None:
-    body = {"content": json.dumps(EXPORTED)}
-    answer = await server.client.post("/data/import", json=body)
-    assert answer.status_code == 400
-    failures = answer.json()["ConfigResponse"]
-    assert "unknown stream nowhere" in failures["rules"]["rule2"]
-    assert "functions_image" in failures["nativePlugins"]
-    assert await server.json("GET", "/data/import/status") == failures
+    rules = {"rule1": EXPORTED["rules"]["rule1"]}
+    answer = await server.json("POST", "/data/import", _file({**EXPORTED, "rules": rules}))
+    assert answer["ErrorMsg"] == ""
+    assert "functions_image" in answer["ConfigResponse"]["nativePlugins"]
     assert await server.json("GET", "/streams") == ["demo"]
     assert await server.json("GET", "/tables") == ["names"]
     assert [each["id"] for each in await server.json("GET", "/rules")] == ["rule1"]
@@ -92,8 +93,20 @@ async def test_an_export_of_the_reference_can_be_imported(server: Running) -> No
     assert "hush" not in (await server.client.get("/data/export")).text
 
 
+async def test_what_can_be_taken_of_an_export_is_taken_beside_what_is_here(
+    server: Running,
+) -> None:
+    answer = await server.client.post("/data/import?partial=1", json=_file(EXPORTED))
+    assert answer.status_code == 400
+    failures = answer.json()["ConfigResponse"]
+    assert "unknown stream nowhere" in failures["rules"]["rule2"]
+    assert await server.json("GET", "/data/import/status") == failures
+    assert await server.json("GET", "/streams") == ["demo"]
+    assert [each["id"] for each in await server.json("GET", "/rules")] == ["rule1"]
+
+
 async def test_what_was_exported_can_be_imported_again(server: Running) -> None:
-    await server.client.post("/data/import", json={"content": json.dumps(EXPORTED)})
+    await server.client.post("/data/import?partial=1", json=_file(EXPORTED))
     await server.json("POST", "/rules", rule("other"))
     everything = (await server.client.get("/data/export")).json()
     (await server.client.post("/data/import?partial=1", json={"content": json.dumps(everything)}))
@@ -131,7 +144,8 @@ async def test_what_was_exported_can_be_imported_again(server: Running) -> None:
 async def test_what_an_import_cannot_take_is_reported_and_the_rest_is_there(
     server: Running, section: str, entry: Any, reason: str
 ) -> None:
-    await server.stream('CREATE STREAM gone () WITH (TYPE="memory", DATASOURCE="gone")')
+    await server.stream('CREATE STREAM kept () WITH (TYPE="memory", DATASOURCE="kept")')
+    before = server.service.transfer.export(secrets=True)
     good: dict[str, Any] = {
         "streams": {"demo": DEMO},
         "rules": {"good": rule("good")},
@@ -141,11 +155,17 @@ async def test_what_an_import_cannot_take_is_reported_and_the_rest_is_there(
     content = json.dumps({**good, section: {"x": entry, **good.get(section, {})}})
     answer = await server.client.post("/data/import", json={"content": content})
     assert answer.status_code == 400
+    assert "imported nothing" in answer.json()["ErrorMsg"]
+    assert reason in answer.text
+    assert server.service.transfer.export(secrets=True) == before
+    assert await server.json("GET", "/config/uploads") == []
+    answer = await server.client.post("/data/import?partial=1", json={"content": content})
+    assert answer.status_code == 400
     failures = answer.json()["ConfigResponse"]
     assert [key for key, found in failures.items() if found] == [section]
     (told,) = failures[section].values()
     assert reason in told
-    assert await server.json("GET", "/streams") == ["demo"]
+    assert await server.json("GET", "/streams") == ["demo", "kept"]
     assert [each["id"] for each in await server.json("GET", "/rules")] == ["good"]
     assert [each["id"] for each in await server.json("GET", "/connections")] == ["fine"]
     exported = (await server.client.get("/data/export")).json()
@@ -173,7 +193,9 @@ async def test_an_import_may_go_on_after_its_answer(server: Running) -> None:
     job_id = (await server.json("POST", "/async/data/import", body))["id"]
     task = await ended(job_id)
     assert (task["id"], task["status"]) == (job_id, "failed")
-    assert "imported 1 streams, 1 tables and 1 rules" in task["message"]
+    assert "imported nothing" in task["message"]
+    assert "unknown stream nowhere" in task["message"]
+    assert await server.json("GET", "/streams") == []
     assert task["updatedTimestamp"] >= task["createdTimestamp"] > 0
     body = {"content": json.dumps({"streams": {"demo": DEMO}})}
     job_id = (await server.json("POST", "/async/data/import?partial=1", body))["id"]

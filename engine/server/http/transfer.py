@@ -68,7 +68,7 @@ async def export_rules(service: Serving, request: AnyRequest) -> Response[bytes]
 
 @post("/data/import", status_code=200, operation_class=_Import)
 async def import_data(service: Serving, request: AnyRequest) -> Response[bytes]:
-    """Take a file in; everything that is here goes first, except with ``partial=1``."""
+    """Take a file in: all of it in the place of what is here, or what can be with ``partial=1``."""
     partial, stop = flag(request, "partial"), flag(request, "stop")
     imported = await service.transfer.take(
         await _given(service, request), partial=partial, code=_may_run(request)
@@ -101,7 +101,7 @@ async def get_task(service: Serving, job_id: FromPath[str]) -> Response[bytes]:
 
 @post("/async/task/{job_id:str}/cancel", status_code=200)
 async def cancel_task(service: Serving, job_id: FromPath[str]) -> Response[str]:
-    """End an import where it is; what it has taken by then stays."""
+    """End an import: what it has taken stays if it is partial, otherwise all is as before."""
     service.jobs.cancel(job_id)
     return text("success")
 
@@ -212,10 +212,15 @@ def _wants_secrets(request: AnyRequest) -> bool:
 
 def _outcome(imported: Imported) -> Response[bytes]:
     found = {
-        "ErrorMsg": _failures(imported) if imported.has_failures else "",
+        "ErrorMsg": _error(imported) if imported.has_failures else "",
         "ConfigResponse": imported.failures,
     }
     return json(found, 400 if imported.has_failures else 200)
+
+
+def _error(imported: Imported) -> str:
+    told = _failures(imported)
+    return f"{imported.message()}; failed: {told}" if imported.is_undone else told
 
 
 def _failures(imported: Imported) -> str:
