@@ -20,9 +20,11 @@ from engine.server.configs import Configs
 from engine.server.connections import Connections
 from engine.server.credentials import Credentials
 from engine.server.definitions import Change, Definitions, Kind
+from engine.server.exports import Exports
 from engine.server.exposition import exposition
 from engine.server.external import ExternalServices
 from engine.server.fetch import Fetcher
+from engine.server.imports import Imports
 from engine.server.jobs import Jobs
 from engine.server.live import Live
 from engine.server.metrics_dump import MetricsDump
@@ -30,8 +32,8 @@ from engine.server.rules import Rules
 from engine.server.schemas import Schemas
 from engine.server.scripts import StoredScripts
 from engine.server.settings import ServerSettings
+from engine.server.snapshot import Part
 from engine.server.streams import Streams
-from engine.server.transfer import Transfer
 from engine.server.trials import Trials
 from engine.server.turns import Turns
 from engine.server.uploads import Uploads
@@ -73,14 +75,14 @@ class Service:
         scripts = Scripts()
         engine.functions.provide(scripts, first=True)
         self.scripts = StoredScripts(scripts, definitions, turns)
-        self.transfer = Transfer(
-            definitions,
-            engine.catalog,
-            self.streams,
-            self.rules,
-            self.configs,
-            uploads,
-            {"Schema": self.schemas, "scripts": self.scripts, "Service": self.external},
+        parts: dict[str, Part] = {
+            "Schema": self.schemas,
+            "scripts": self.scripts,
+            "Service": self.external,
+        }
+        self.exports = Exports(engine, definitions, self.rules, uploads, parts)
+        self.imports = Imports(
+            definitions, engine.catalog, self.streams, self.rules, self.configs, uploads, parts
         )
 
     async def recover(self) -> None:

@@ -110,7 +110,7 @@ async def test_what_was_exported_can_be_imported_again(server: Running) -> None:
     await server.json("POST", "/rules", rule("other"))
     everything = (await server.client.get("/data/export")).json()
     (await server.client.post("/data/import?partial=1", json={"content": json.dumps(everything)}))
-    assert server.service.transfer.export(secrets=True)["connectionConfig"] == {
+    assert (await server.service.exports.export(secrets=True))["connectionConfig"] == {
         "mqtt": '{"con1":{"server":"tcp://127.0.0.1:1","password":"hush"}}'
     }
     yaml = (await server.client.get("/v2/data/export")).text
@@ -145,7 +145,7 @@ async def test_what_an_import_cannot_take_is_reported_and_the_rest_is_there(
     server: Running, section: str, entry: Any, reason: str
 ) -> None:
     await server.stream('CREATE STREAM kept () WITH (TYPE="memory", DATASOURCE="kept")')
-    before = server.service.transfer.export(secrets=True)
+    before = await server.service.exports.export(secrets=True)
     good: dict[str, Any] = {
         "streams": {"demo": DEMO},
         "rules": {"good": rule("good")},
@@ -157,7 +157,7 @@ async def test_what_an_import_cannot_take_is_reported_and_the_rest_is_there(
     assert answer.status_code == 400
     assert "imported nothing" in answer.json()["ErrorMsg"]
     assert reason in answer.text
-    assert server.service.transfer.export(secrets=True) == before
+    assert (await server.service.exports.export(secrets=True)) == before
     assert await server.json("GET", "/config/uploads") == []
     answer = await server.client.post("/data/import?partial=1", json={"content": content})
     assert answer.status_code == 400

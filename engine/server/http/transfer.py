@@ -10,9 +10,9 @@ from litestar.params import FromPath
 from engine.server.credentials import Role
 from engine.server.http.document import FILE, NAMES, OBJECT, STRING, a_list, an_object, documented
 from engine.server.http.replies import AnyRequest, Serving, body_of, flag, form_of, json, text
+from engine.server.imports import Imported
 from engine.server.problems import ENCODING, Problem
 from engine.server.service import Service
-from engine.server.transfer import Imported
 
 _FILE = an_object(content=STRING, file=STRING)
 _File = documented(_FILE)
@@ -36,14 +36,14 @@ class Given(msgspec.Struct, frozen=True):
 @post("/ruleset/export", status_code=200, operation_class=_Export)
 async def export_rule_set(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Return streams, tables and rules as a file."""
-    found = service.transfer.rule_set(secrets=_wants_secrets(request))
+    found = service.exports.rule_set(secrets=_wants_secrets(request))
     return _download(msgspec.json.encode(found), "headrace_export.json")
 
 
 @post("/ruleset/import", status_code=200, operation_class=_File)
 async def import_rule_set(service: Serving, request: AnyRequest) -> Response[str]:
     """Take streams, tables and rules in; those of the same name are replaced."""
-    imported = await service.transfer.take(
+    imported = await service.imports.take(
         await _given(service, request), partial=True, code=_may_run(request)
     )
     if imported.has_failures:
@@ -54,7 +54,7 @@ async def import_rule_set(service: Serving, request: AnyRequest) -> Response[str
 @get("/data/export", operation_class=_Export)
 async def export_data(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Return everything that is defined as a file, with ``***`` for secrets."""
-    found = service.transfer.export(secrets=_wants_secrets(request))
+    found = await service.exports.export(secrets=_wants_secrets(request))
     return _download(msgspec.json.encode(found), "headrace_export.json")
 
 
@@ -62,7 +62,7 @@ async def export_data(service: Serving, request: AnyRequest) -> Response[bytes]:
 async def export_rules(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Return some rules and all that they need as a file."""
     rules = await body_of(request, list[str])
-    found = service.transfer.export(rules, secrets=_wants_secrets(request))
+    found = await service.exports.export(rules, secrets=_wants_secrets(request))
     return _download(msgspec.json.encode(found), "headrace_export.json")
 
 
@@ -70,7 +70,7 @@ async def export_rules(service: Serving, request: AnyRequest) -> Response[bytes]
 async def import_data(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Take a file in: all of it in the place of what is here, or what can be with ``partial=1``."""
     partial, stop = flag(request, "partial"), flag(request, "stop")
-    imported = await service.transfer.take(
+    imported = await service.imports.take(
         await _given(service, request), partial=partial, code=_may_run(request)
     )
     if stop:
@@ -85,7 +85,7 @@ async def import_later(service: Serving, request: AnyRequest) -> Response[bytes]
     given = await _given(service, request)
 
     async def take() -> str:
-        imported = await service.transfer.take(given, partial=partial, code=code)
+        imported = await service.imports.take(given, partial=partial, code=code)
         if imported.has_failures:
             raise Problem(f"{imported.message()}; failed: {_failures(imported)}")
         return imported.message()
@@ -109,13 +109,13 @@ async def cancel_task(service: Serving, job_id: FromPath[str]) -> Response[str]:
 @get("/data/import/status", operation_class=documented(reply=OBJECT))
 async def import_status(service: Serving) -> Response[bytes]:
     """Return what the last import couldn't take."""
-    return json(service.transfer.last.failures)
+    return json(service.imports.last.failures)
 
 
 @get("/v2/data/export", operation_class=_Export)
 async def export_yaml(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Return everything as YAML."""
-    found = service.transfer.export_yaml(secrets=_wants_secrets(request))
+    found = await service.exports.export_yaml(secrets=_wants_secrets(request))
     return _download(found.encode(), "headrace_export.yaml")
 
 
@@ -124,7 +124,7 @@ async def import_yaml(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Take a YAML file in."""
     given = await _given(service, request)
     partial = flag(request, "partial")
-    imported = await service.transfer.take(
+    imported = await service.imports.take(
         given, partial=partial, code=_may_run(request), is_json=False
     )
     return _outcome(imported)

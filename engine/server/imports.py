@@ -1,10 +1,12 @@
-"""Everything that is defined, as one file, and back: eKuiper's export, rule sets, YAML."""
+"""What a file defines, taken in: eKuiper's export, rule sets, YAML."""
 
 from __future__ import annotations
 
+import base64
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -13,35 +15,20 @@ import msgspec
 
 from engine.catalog import Catalog
 from engine.config.document import parse
-from engine.config.writing import to_yaml
+from engine.config.interpolate import MASK
 from engine.errors import EngineError
 from engine.registry import PluginKind
 from engine.server.configs import Configs, ConnectionDef
 from engine.server.definitions import Definitions, Kind
+from engine.server.exports import SECTIONS
 from engine.server.problems import ENCODING, Problem
-from engine.server.queries import streams_of
 from engine.server.rules import Rules, Written
-from engine.server.secrets import masked, masked_statement
 from engine.server.snapshot import Part, Snapshot
 from engine.server.streams import StreamKind, Streams
 from engine.server.uploads import Uploads
 
 logger = logging.getLogger(__name__)
 
-SECTIONS = (
-    "streams",
-    "tables",
-    "rules",
-    "nativePlugins",
-    "portablePlugins",
-    "sourceConfig",
-    "sinkConfig",
-    "connectionConfig",
-    "Service",
-    "Schema",
-    "uploads",
-    "scripts",
-)
 _NOT_HERE = ("nativePlugins", "portablePlugins")
 """What this server has no use for in a file of the reference; each entry is reported."""
 _STREAM_KINDS: tuple[tuple[str, StreamKind], ...] = (("streams", "stream"), ("tables", "table"))
@@ -74,8 +61,8 @@ class Imported:
         return "imported {} streams, {} tables and {} rules".format(*counts)
 
 
-class Transfer:
-    """Import and export."""
+class Imports:
+    """Takes files in, one after the other."""
 
     def __init__(
         self,
@@ -97,90 +84,6 @@ class Transfer:
         self._parts = parts
         self.last = Imported()
         self._taking = anyio.Lock()
-
-    # -- export --------------------------------------------------------------------------------
-
-    def export(
-        self, rules: Iterable[str] | None = None, *, secrets: bool = False
-    ) -> dict[str, dict[str, str]]:
-        """Return everything as eKuiper's export has it: by section and name, as text.
-
-        Args:
-            rules: only these, with the streams, tables and configurations that they need.
-            secrets: as they are; otherwise ``***`` stands for each.
-
-        Raises:
-            Problem: there is no such rule.
-        """
-        show = _as_it_is if secrets else _hidden
-        statement = _as_it_is if secrets else masked_statement
-        ids = self._rules.ids() if rules is None else list(rules)
-        found: dict[str, dict[str, str]] = {section: {} for section in SECTIONS}
-        found["rules"] = {rule_id: show(self._rules.text(rule_id)) for rule_id in ids}
-        needed = None if rules is None else self._needed(ids)
-        for section, kind in (("streams", Kind.STREAM), ("tables", Kind.TABLE)):
-            found[section] = {
-                name: statement(sql)
-                for name, sql in sorted(self._definitions.all(kind).items())
-                if needed is None or name in needed
-            }
-        found["sourceConfig"] = self._sections(Kind.SOURCE_CONFIG, show)
-        found["sinkConfig"] = self._sections(Kind.SINK_CONFIG, show)
-        found["connectionConfig"] = self._connections(show)
-        for section, part in self._parts.items():
-            found[section] = {name: show(text) for name, text in part.export().items()}
-        return found
-
-    def rule_set(self, *, secrets: bool = False) -> dict[str, dict[str, str]]:
-        """Return streams, tables and rules."""
-        everything = self.export(secrets=secrets)
-        return {section: everything[section] for section in ("streams", "tables", "rules")}
-
-    def export_yaml(self, *, secrets: bool = False) -> str:
-        """Return everything as YAML, readable and to be edited."""
-        found = self.export(secrets=secrets)
-        document: dict[str, Any] = {}
-        for section, prefix in (
-            ("sourceConfig", "sources"),
-            ("sinkConfig", "sinks"),
-            ("connectionConfig", "connections"),
-        ):
-            entries = {
-                f"{prefix}.{plugin}.{key}": properties
-                for plugin, text in found[section].items()
-                for key, properties in msgspec.json.decode(text).items()
-            }
-            if entries:
-                document[section] = entries
-        for section in ("streams", "tables"):
-            if found[section]:
-                document[section] = {name: {"sql": sql} for name, sql in found[section].items()}
-        if found["rules"]:
-            document["rules"] = {
-                rule_id: msgspec.json.decode(text) for rule_id, text in found["rules"].items()
-            }
-        return to_yaml(document)
-
-    def _needed(self, ids: Iterable[str]) -> set[str]:
-        return {
-            stream for rule_id in ids for stream in streams_of(self._rules.definition(rule_id).sql)
-        }
-
-    def _sections(self, kind: Kind, show: Callable[[str], str]) -> dict[str, str]:
-        by_plugin: dict[str, dict[str, Any]] = {}
-        for name, text in sorted(self._definitions.all(kind).items()):
-            plugin, _, key = name.partition(".")
-            by_plugin.setdefault(plugin, {})[key] = msgspec.json.decode(show(text))
-        return {plugin: _json(sections) for plugin, sections in by_plugin.items()}
-
-    def _connections(self, show: Callable[[str], str]) -> dict[str, str]:
-        by_plugin: dict[str, dict[str, Any]] = {}
-        for name, text in sorted(self._definitions.all(Kind.CONNECTION).items()):
-            found = msgspec.json.decode(show(text), type=ConnectionDef)
-            by_plugin.setdefault(found.typ, {})[name] = found.props
-        return {plugin: _json(sections) for plugin, sections in by_plugin.items()}
-
-    # -- import --------------------------------------------------------------------------------
 
     async def take(self, text: str, *, partial: bool, code: bool, is_json: bool = True) -> Imported:
         """Take a file in: with ``partial`` beside what is here, otherwise in the place of that.
@@ -228,6 +131,9 @@ class Transfer:
             return
         for rule_id in known:
             self._rules.forget_left(rule_id)
+        for path in await self._uploads.names():
+            if (name := Path(path).name) not in sections["uploads"]:
+                await self._tried(imported, "uploads", name, self._uploads.drop, name)
 
     async def _check(self, sections: dict[str, dict[str, Any]], imported: Imported) -> None:
         """Find what is wrong whatever else is defined, before anything is touched."""
@@ -346,11 +252,17 @@ class Transfer:
         await self._configs.put_connection(connection, replace=self._configs.has_connection(key))
 
     async def _check_upload(self, name: str, value: Any) -> None:
+        if _content(value) is None and await self._uploads.find(name) is None:
+            raise Problem(
+                "the file hasn't its content", hint="export with ?secrets=1, which has it"
+            )
         self._uploads.check_name(name)
-        _content(value)
 
     async def _take_upload(self, name: str, value: Any) -> None:
-        await self._uploads.put(name, _content(value))
+        await self._check_upload(name, value)
+        data = _content(value)
+        if data is not None:
+            await self._uploads.put(name, data)
 
     async def _one(
         self,
@@ -411,12 +323,21 @@ def _statement(value: Any) -> str:
     return sql
 
 
-def _content(value: Any) -> bytes:
+def _content(value: Any) -> bytes | None:
+    """Return the content of an upload; None: what is here is to stay, as ``***`` says."""
     entry = _decoded(value)
-    if not isinstance(entry, dict) or not isinstance(entry.get("content"), str):
+    found = entry if isinstance(entry, dict) else {}
+    content, encoded = found.get("content"), found.get("base64")
+    if content == MASK:
+        return None
+    if isinstance(content, str):
+        return content.encode("utf-8", "surrogatepass")
+    if not isinstance(encoded, str):
         raise Problem("only uploads with their content can be imported")
-    content: str = entry["content"]
-    return content.encode()
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except ValueError:
+        raise Problem("its 'base64' is none") from None
 
 
 def _configs_in(section: dict[str, Any]) -> list[tuple[str, str, Any]]:
@@ -449,16 +370,6 @@ def _properties(given: Any) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise Problem("expected a mapping of properties")
     return given
-
-
-def _hidden(text: str) -> str:
-    value = msgspec.json.decode(text)
-    hidden = masked(value)
-    return text if hidden == value else _json(hidden)
-
-
-def _as_it_is(text: str) -> str:
-    return text
 
 
 def _json(value: Any) -> str:
