@@ -21,6 +21,7 @@ from engine.registry import PluginKind
 from engine.server.configs import Configs, ConnectionDef
 from engine.server.definitions import Definitions, Kind
 from engine.server.exports import SECTIONS
+from engine.server.known_secrets import KnownSecrets
 from engine.server.problems import ENCODING, Problem
 from engine.server.rules import Rules, Written
 from engine.server.snapshot import Part, Snapshot
@@ -89,7 +90,8 @@ class Imports:
         """Take a file in: with ``partial`` beside what is here, otherwise in the place of that.
 
         What can't be taken is reported. With ``partial`` all else is taken; otherwise everything
-        is as it was before, also if this is cancelled. Rules that come back keep their state.
+        is as it was before, also if this is cancelled. Rules that come back keep their state, and
+        ``***`` is the secret that is known here.
         ``code`` tells whether whoever sends the file may change what the server runs.
 
         Raises:
@@ -98,6 +100,7 @@ class Imports:
         sections = _sections_of(text, is_json=is_json)
         async with self._taking:
             imported = Imported()
+            sections = KnownSecrets(self._definitions, self._parts).restore(sections)
             if partial:
                 await self._take_all(sections, imported, code=code)
             else:

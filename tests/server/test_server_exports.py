@@ -14,7 +14,7 @@ from tests.server.support import DEMO, Running, Start, rule
 BOOK = 'syntax = "proto3"; message Book { string title = 1; }'
 BOOKS = (
     'CREATE STREAM books () WITH (TYPE="mqtt", DATASOURCE="b", FORMAT="protobuf", '
-    'SCHEMAID="books.Book", CONF_KEY="mine")'
+    'SCHEMAID="books.Book", CONF_KEY="mine", EXTRA="{\\"password\\": \\"hush\\"}")'
 )
 SCRIPT = "function {}(x) {{ return x; }}"
 BINARY = b"\x00\xff\r\n"
@@ -56,6 +56,7 @@ async def _define(server: Running) -> None:
             "address": "http://127.0.0.1:1",
             "protocol": "rest",
             "schemaless": True,
+            "options": {"headers": {"Authorization": "hush"}},
         }
         content = json.dumps({"interfaces": {name: interface}})
         await server.json("POST", "/services", {"name": name, "content": content})
@@ -63,7 +64,7 @@ async def _define(server: Running) -> None:
         await server.json("POST", "/udf/javascript", body)
     await server.stream(BOOKS)
     await server.stream(DEMO)
-    action = {"mqtt": {"topic": "t", "resourceId": "mine"}}
+    action = {"mqtt": {"topic": "t", "resourceId": "mine", "password": "hush"}}
     sql = "SELECT keep(title) AS t, asking('get', '/') AS a FROM books"
     wide = {**rule("wide", sql, triggered=False), "actions": [action]}
     await server.json("POST", "/rules", wide)
@@ -109,6 +110,24 @@ async def test_an_export_without_secrets_keeps_the_content_of_uploads_to_itself(
     answer = await known.client.post("/data/import", json={"content": json.dumps(exported)})
     assert answer.status_code == 400
     assert "?secrets=1" in answer.json()["ConfigResponse"]["uploads"]["note.txt"]
+
+
+@pytest.mark.parametrize("version", ["", "/v2"])
+@pytest.mark.parametrize("query", ["", "?partial=1"])
+async def test_an_export_without_secrets_keeps_those_that_are_here(
+    known: Running, version: str, query: str
+) -> None:
+    before = (await known.client.get("/data/export?secrets=1")).json()
+    exported = (await known.client.get(f"{version}/data/export")).text
+    assert "hush" not in exported
+    answer = await known.client.post(f"{version}/data/import{query}", json={"content": exported})
+    failed = {key for key, found in answer.json()["ConfigResponse"].items() if found}
+    assert failed == ({"connectionConfig"} if query else set())  # a rule uses them
+    after = (await known.client.get("/data/export?secrets=1")).json()
+    for section in ("sourceConfig", "sinkConfig", "connectionConfig", "streams", "Service"):
+        assert "hush" in str(after[section])
+        assert after[section] == before[section]
+    assert json.loads(after["rules"]["wide"]) == json.loads(before["rules"]["wide"])
 
 
 async def test_some_rules_are_exported_with_what_they_need(known: Running) -> None:
