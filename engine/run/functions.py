@@ -48,8 +48,12 @@ class EngineFunctions(FunctionRegistry):
         self._described: dict[str, tuple[Plugin, FunctionSpec]] = {}
         self._providers: list[FunctionProvider] = []
         for name in plugins.names(PluginKind.FUNCTION):
-            if super().get(name) is not None:
-                logger.error("plugin %s isn't used: %s is a built-in function", name, name)
+            if super().get(name) is None:
+                continue
+            try:
+                plugins.get(PluginKind.FUNCTION, name)
+            except PluginError as error:
+                logger.error("plugin %s isn't used: %s", name, error)
 
     def get(self, name: str) -> FunctionSpec | None:
         """Return the function called ``name`` in SQL, None if there is none.
