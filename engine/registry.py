@@ -142,9 +142,10 @@ class PluginRegistry:
         """Return all files and distributions with plugins of a kind, used or not, by name."""
         return self._finders[kind].files(self._registered[kind])
 
-    def problems(self) -> list[str]:
+    def problems(self, kind: PluginKind | None = None) -> list[str]:
         """Return which folders of plugins can't be read, and why."""
-        return [problem for finder in self._finders.values() for problem in finder.problems()]
+        kinds = PluginKind if kind is None else (kind,)
+        return [problem for one in kinds for problem in self._finders[one].problems()]
 
     def describe(self, kind: PluginKind, name: str) -> PluginDescription:
         """Return all that is known of a plugin; what is wrong with it is part of that.

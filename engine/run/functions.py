@@ -88,6 +88,10 @@ class EngineFunctions(FunctionRegistry):
         provided = (name for provider in self._providers for name in provider.names())
         return sorted({*super().names(), *self._plugins.names(PluginKind.FUNCTION), *provided})
 
+    def remedy(self, name: str) -> str:
+        # it may well be in a folder that can't be read
+        return "; ".join([super().remedy(name), *self._plugins.problems(PluginKind.FUNCTION)])
+
     def provide(self, provider: FunctionProvider, *, first: bool = False) -> None:
         """Take further functions from somewhere, before or after those of other providers."""
         self._providers.insert(0 if first else len(self._providers), provider)

@@ -316,8 +316,12 @@ def _sections_of(path: Path) -> Document:
     Raises:
         ConfigError: it can't be read, or holds something else.
     """
-    if not path.is_file():
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
         return Document({}, NOWHERE)
+    except OSError as error:
+        raise ConfigError(f"can't read {path}: {error.strerror or error}") from None
     document = interpolate(read(path), os.environ)
     if document.value is None:
         return document._replace(value={})

@@ -186,10 +186,8 @@ async def test_rules_keep_the_built_in_function_and_the_log_says_so(
             spec = engine.functions.get("upper")
     assert spec is not None
     assert spec.category == "text"
-    assert caplog.messages == [
-        f"plugin upper isn't used: {path}: upper is a built-in function\n"
-        "  hint: give the function another name"
-    ]
+    told = f"plugin upper isn't used: {path}: upper is a built-in function\n"
+    assert caplog.messages == [f"{told}  hint: give the function another name"]
 
 
 def test_names_in_a_table_are_exact(root: PluginRoot) -> None:
