@@ -302,11 +302,11 @@ class Engine:
         """Decorate a Python function to use it in SQL under its own name or ``name``.
 
         Raises:
-            ConfigError: a built-in function has that name.
+            ConfigError: a built-in function has that name, or it is no function with a name.
         """
 
         def register(decorated: F) -> F:
-            self.functions.register(decorated, name or decorated.__name__)
+            self.functions.register(decorated, name or getattr(decorated, "__name__", ""))
             return decorated
 
         return register if function is None else register(function)

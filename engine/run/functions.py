@@ -111,14 +111,16 @@ class EngineFunctions(FunctionRegistry):
         """Make a Python function callable from SQL; it is a plugin like any other.
 
         Raises:
-            ConfigError: a built-in function has that name, or this is no function.
+            ConfigError: a built-in function has that name, or this is no function, or has no name.
         """
+        if not callable(function):
+            raise ConfigError(f"{name or 'this'} is of type {type(function).__name__}, no function")
+        if not name:
+            raise ConfigError("a function has no name", hint="give it one: name='…'")
         if builtins().get(name) is not None:
             raise ConfigError(
                 f"{name} is a built-in function", hint="register it under another name"
             )
-        if not callable(function):
-            raise ConfigError(f"{name} is a {type(function).__name__}, no function")
         _, wants_context = read_parameters(function)
         plugin = PythonFunction(function, wants_context=wants_context)
         self._plugins.register(PluginKind.FUNCTION, name, plugin)

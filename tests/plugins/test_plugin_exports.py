@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -195,6 +196,15 @@ def test_names_in_a_table_are_exact(root: PluginRoot) -> None:
     assert root.answer("GeoDecode") == "decoded"
     assert root.registry.describe(PluginKind.FUNCTION, "GeoDecode").name == "geo"
     assert not root.registry.has(PluginKind.FUNCTION, "geoDecode")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [(5, "this is of type int, no function"), (partial(max, 1), "a function has no name")],
+)
+def test_what_is_no_function_is_not_registered(root: PluginRoot, given: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Engine(root.path).function(given)
 
 
 def test_a_registered_function_is_a_plugin(root: PluginRoot) -> None:
