@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from engine.api import AggregateFunction, Function
+from engine.blame import told
 from engine.errors import ConfigError, EngineError, PluginError
 from engine.plugin.contract import Capability
 from engine.plugin.plugin import PythonFunction
@@ -183,9 +184,9 @@ def _explained(
             validate(args)
         except EngineError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ConfigError(
-                f"{plugin.name}: validate() failed: {type(error).__name__}: {error}",
+                f"validate() failed: {told(error)}",
                 hint="it should raise ConfigError for what can't be right",
             ) from error
 

@@ -63,9 +63,8 @@ def test_from_a_new_plugin_to_its_removal(tmp_path: Path) -> None:
 
 def test_a_version_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
     data_of("plugin", "new", "function", "limit", cwd=tmp_path)
-    (tmp_path / "limit@..").mkdir()
     command = ("plugin", "pack", "function", "limit", "--version", "../../out")
-    done = headrace(*command, cwd=tmp_path / "limit@..")
+    done = headrace(*command, cwd=tmp_path)
     assert done.returncode == 2
     assert "'../../out' can't be the version of a file" in done.stderr
 

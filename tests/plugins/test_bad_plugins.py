@@ -370,3 +370,62 @@ def test_the_process_ends_although_a_thread_of_a_plugin_does_not(tmp_path: Path)
     ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == 0
     assert "error: threads of plugins don't end: staying; the process ends" in ended.stderr
+
+
+LOOKUP = """\
+from engine.api import LookupSource
+class Bad(LookupSource):
+    async def open(self):
+        raise ValueError("no password")
+    async def lookup(self, fields, keys, values):
+        return []
+"""
+
+
+async def test_a_table_that_cannot_be_opened_stops_the_rules_that_join_it_only(
+    engine: Engine, collected: Rows
+) -> None:
+    write(engine, "sources", LOOKUP)
+    engine.define_stream("other", type="memory", datasource="other")
+    engine.define("CREATE TABLE t () WITH (TYPE='bad', KIND='lookup', KEY='id')")
+    query = "SELECT a FROM other INNER JOIN t ON other.a = t.id"
+    path = engine.root / "plugins" / "sources" / "bad.py"
+    with pytest.raises(EngineError) as caught:
+        await engine.start({"id": "bad", "sql": query, "actions": [{"collect": {}}]})
+    message = caught.value.message
+    assert message == f"source[t]: open() failed: ValueError: no password at {path}:4"
+    await check_others(engine, collected)
+
+
+VALIDATING = """\
+import sys
+from engine.api import Config, Function, Sink
+class Bad({base}):
+    def validate(self, *args):
+        {body}
+    def exec(self, ctx, value):
+        return value
+    async def collect(self, batch): ...
+"""
+
+
+@pytest.mark.parametrize("kind", ["sink", "function"])
+@pytest.mark.parametrize(
+    ("body", "raised"), [("sys.exit(3)", "SystemExit: 3"), ("1 / 0", "ZeroDivisionError: division")]
+)
+async def test_a_validation_that_fails_refuses_its_rule_with_the_place(
+    engine: Engine, collected: Rows, kind: str, body: str, raised: str
+) -> None:
+    base = "Sink[Config]" if kind == "sink" else "Function"
+    folder = engine.root / "plugins" / f"{kind}s"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "bad.py"
+    path.write_text(VALIDATING.format(base=base, body=body))
+    sql, action = ("*", "bad") if kind == "sink" else ("bad(a)", "collect")
+    rule = {"id": "bad", "sql": f"SELECT {sql} FROM demo", "actions": [{action: {}}]}
+    with pytest.raises(EngineError) as caught:
+        await engine.start(rule)
+    message = caught.value.message
+    assert f"validate() failed: {raised}" in message
+    assert f" at {path}:5" in message
+    await check_others(engine, collected)
