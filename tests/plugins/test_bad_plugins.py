@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import subprocess
 import sys
@@ -338,6 +339,31 @@ async def test_what_ends_the_program_is_told_with_its_place(
     await eventually(rule.finished.is_set)
     path = engine.root / "plugins" / "sources" / "bad.py"
     assert f"SystemExit: 3 at {path}:9" in rule.status.message
+
+
+async def test_what_fails_while_the_rule_is_stopping_is_told(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun, path = engine.root / "begun", engine.root / "plugins" / "sinks" / "bad.py"
+    rule = await sink(
+        engine,
+        collect=(
+            "self.ctx.root_path.joinpath('begun').touch()\n"
+            "        while not self.ctx.root_path.joinpath('enough').exists():\n"
+            "            await asyncio.sleep(0.01)\n"
+            "        raise SystemExit(5)"
+        ),
+    )
+    await eventually(lambda: rule.status.state == "running")
+    await engine.push("demo", [{"a": 1}])
+    await eventually(begun.exists)
+    stopping = asyncio.create_task(engine.stop("bad"))
+    await eventually(lambda: rule.status.state == "stopping")
+    (engine.root / "enough").touch()
+    await stopping
+    assert rule.status.state == "stopped"
+    assert rule.metrics.last_error.startswith(f"sink[bad_0]: SystemExit: 5 at {path}:")
+    assert "rule=bad failed while it was stopping: sink[bad_0]: SystemExit: 5" in caplog.text
 
 
 THREADS = """\
