@@ -200,10 +200,13 @@ class Rule:
         try:
             while True:
                 error = await self._run_once()
-                if error is None or self._is_stopping:
+                if error is None:
                     break
                 message = message_of(error)
                 self.metrics.failed(message, self._clock.now())
+                if self._is_stopping:
+                    logger.error("rule=%s failed while it was stopping: %s", self.id, message)
+                    break
                 delay = restarts.delay_after(self._healthy_for())
                 if delay is None:
                     logger.error("rule=%s failed: %s", self.id, message)
