@@ -213,6 +213,8 @@ class Imports:
         if not isinstance(entry, dict):
             raise Problem("expected an object")
         if part.is_code(name, entry) and not code:
+            if entry == _decoded(part.export().get(name)):
+                return  # nothing changes
             raise Problem("what the server runs can only be changed by a known administrator")
         await part.take(name, entry)
 

@@ -165,4 +165,6 @@ async def test_an_import_takes_code_from_known_administrators_only(
         assert "known administrator" in failures["Service"]["s"]
         await server.json("POST", "/data/import", {"content": "{}"})
         assert await server.json("GET", "/udf/javascript") == ["area"]  # they stay, too
+        everything = await server.client.get("/data/export")
+        await server.json("POST", "/data/import", {"content": everything.text})
         assert await server.json("GET", "/services") == ["s"]
