@@ -193,7 +193,9 @@ async def test_a_named_private_host_can_be_fetched_from(start: Start) -> None:
     async with start(private_hosts=("127.0.0.0/8",)) as server:
         url = f"{server.url}/"
         await server.json("POST", "/config/uploads", {"name": "info.json", "file": url})
-        assert b"upTimeSeconds" in server.service.uploads.read("info.json")
+        found = await server.service.uploads.find("info.json")
+            assert found is not None
+            assert b"upTimeSeconds" in found
 
 
 @pytest.mark.parametrize("allowed", [(), ("127.0.0.1",)])
