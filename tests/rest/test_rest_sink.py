@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import socket
 import threading
 from collections.abc import Iterator
 from email.utils import formatdate
@@ -442,6 +443,36 @@ async def test_other_private_networks_are_not_asked(
         assert rule.parts
         assert "in a private network" in rule.parts.sinks[0].metrics.last_exception
         assert not server.requests
+
+
+async def test_a_connection_is_for_the_host_whose_certificate_was_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses = socket.getaddrinfo
+
+    def look_up(host: str | bytes, *more: Any, **options: Any) -> Any:
+        is_other = host in ("other.test", b"other.test")
+        return addresses("127.0.0.1" if is_other else host, *more, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    with Server(certificate(tmp_path)) as server:
+        server.otherwise = lambda asked: OK
+        async with Engine(tmp_path, private_hosts=["127.0.0.0/8"], drain=0) as engine:
+            engine.define_stream("demo", type="memory", datasource="demo")
+            url = f"https://{{{{.host}}}}:{server.port}/"
+            own, other = {"host": "127.0.0.1"}, {"host": "other.test"}
+            rule = await send(engine, url, own, own, rootCaPath="own.pem")
+            await push(engine, other)
+            await eventually(
+                lambda: (
+                    "certificate" in str(rule.status.connections).lower()
+                    or len(server.requests) > 2
+                )
+            )
+            hosts = [asked.headers["host"] for asked in server.requests]
+            assert hosts == [f"127.0.0.1:{server.port}"] * 2
+            assert len(server.connections) == 1
+            await engine.stop_all(drain=0)
 
 
 @pytest.mark.parametrize("is_told", [True, False])
