@@ -28,6 +28,8 @@ from engine.services.functions import ServiceFunction, Services
 
 _SCHEMAS = "schemas"
 _FUNCTIONS = "functions"
+_TURN = "services"
+"""One for all services: they share the names of functions."""
 
 
 class ExternalDef(msgspec.Struct, frozen=True):
@@ -91,10 +93,11 @@ class ExternalServices:
         Raises:
             EngineError: there is one of that name, or it can't be used.
         """
-        async with self._turns.of(f"service {given.name}"):
+        data = await self._data(given)
+        async with self._turns.of(_TURN):
             if given.name in self._services.services():
                 raise Problem(f"service {given.name} is there already")
-            await self._put(given)
+            await self._put(given, data)
 
     async def replace(self, given: ExternalDef) -> None:
         """Replace a service, or add it.
@@ -102,8 +105,9 @@ class ExternalServices:
         Raises:
             EngineError: it can't be used; what was there stays.
         """
-        async with self._turns.of(f"service {given.name}"):
-            await self._put(given)
+        data = await self._data(given)
+        async with self._turns.of(_TURN):
+            await self._put(given, data)
 
     async def drop(self, name: str) -> None:
         """Forget a service; rules that call it can't start any more.
@@ -112,7 +116,7 @@ class ExternalServices:
             Problem: there is none, or it stands in a file of the server's administrator.
         """
         path = self._services.folder / f"{checked_name(name, 'name of a service')}.json"
-        async with self._turns.of(f"service {name}"):
+        async with self._turns.of(_TURN):
             if not path.is_file():
                 if name in self._services.services():
                     raise Problem(
@@ -155,17 +159,21 @@ class ExternalServices:
 
     # -- inside --------------------------------------------------------------------------------
 
-    async def _put(self, given: ExternalDef) -> None:
+    async def _data(self, given: ExternalDef) -> bytes:
+        """Return what a client has given, which nobody has to wait for in a turn."""
         checked_name(given.name, "name of a service")
         if given.name == _FUNCTIONS:
             raise Problem(f"a service can't be called {given.name}", hint="that is a path here")
         if bool(given.content) == bool(given.file):
             raise Problem("give either 'content' or 'file'")
         if given.file:
-            data = await self._fetcher.read(given.file)
-        elif isinstance(given.content, str):
-            data = given.content.encode("utf-8", "surrogatepass")
-        else:
+            return await self._fetcher.read(given.file)
+        if isinstance(given.content, str):
+            return given.content.encode("utf-8", "surrogatepass")
+        return msgspec.json.encode(given.content)
+
+    async def _put(self, given: ExternalDef, data: bytes) -> None:
+        if isinstance(given.content, dict):
             known = self._services.services().get(given.name)
             data = msgspec.json.encode(restored(given.content, _plain(known)))
         await anyio.to_thread.run_sync(self._try_out, given.name, data, given.files)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -104,6 +107,30 @@ async def test_a_service_lives_from_its_creation_to_its_deletion(known: Running)
         assert (await known.refused("GET", path))[0] == 404
     await known.json("POST", "/data/import", {"content": json.dumps(exported)})
     assert await known.json("GET", "/services") == ["asking"]
+
+
+async def test_of_two_services_with_the_same_function_only_one_is_taken(
+    known: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = known.service.engine.services
+    functions, both = services.functions, threading.Barrier(2, timeout=0.3)
+
+    def looked_up_together() -> Any:
+        found = functions()
+        with suppress(threading.BrokenBarrierError):
+            both.wait()
+        return found
+
+    monkeypatch.setattr(services, "functions", looked_up_together)
+    answers = await asyncio.gather(
+        *(
+            known.client.post("/services", json={"name": name, "content": SERVICE})
+            for name in ("one", "two")
+        )
+    )
+    monkeypatch.undo()
+    assert sorted(answer.status_code for answer in answers) == [201, 400]
+    assert len(await known.json("GET", "/services")) == 1
 
 
 @pytest.mark.parametrize(
