@@ -173,9 +173,8 @@ class ExternalServices:
         return msgspec.json.encode(given.content)
 
     async def _put(self, given: ExternalDef, data: bytes) -> None:
-        if isinstance(given.content, dict):
-            known = self._services.services().get(given.name)
-            data = msgspec.json.encode(restored(given.content, _plain(known)))
+        known = self._services.services().get(given.name)
+        data = _with_secrets(data, _plain(known))
         await anyio.to_thread.run_sync(self._try_out, given.name, data, given.files)
 
     def _try_out(self, name: str, data: bytes, files: dict[str, str]) -> None:
@@ -218,6 +217,16 @@ def _unzip(data: bytes, staged: Path, path: Path) -> None:
             )
     if not path.is_file():
         raise Problem(f"the zip has no {path.name}")
+
+
+def _with_secrets(data: bytes, known: Any) -> bytes:
+    """Return a description whose ``***`` are the secrets of the one that is there."""
+    try:
+        given = msgspec.json.decode(data)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        return data  # a zip, or malformed: whoever reads it says where
+    meant = restored(given, known)
+    return data if meant == given else msgspec.json.encode(meant)
 
 
 def _plain(found: ServiceDef | None) -> Any:

@@ -109,6 +109,26 @@ async def test_a_service_lives_from_its_creation_to_its_deletion(known: Running)
     assert await known.json("GET", "/services") == ["asking"]
 
 
+@pytest.mark.parametrize("is_text", [True, False])
+async def test_a_service_that_comes_back_keeps_its_secrets(known: Running, is_text: bool) -> None:
+    await known.json("POST", "/services", {"name": "asking", "content": SERVICE})
+    shown = await known.json("GET", "/services/asking")
+    shown["interfaces"]["ask"]["address"] = "http://127.0.0.1:2"
+    body = {"content": json.dumps(shown) if is_text else shown}
+    await known.json("PUT", "/services/asking", body)
+    kept = (known.service.engine.services.folder / "asking.json").read_text()
+    assert "hush" in kept
+    assert "127.0.0.1:2" in kept
+
+
+async def test_a_service_that_is_no_json_is_refused_with_its_place(known: Running) -> None:
+    for content in ('{"interfaces": {},\n ]', "[]"):
+        body = {"name": "broken", "content": content}
+        answer = await known.client.post("/services", json=body)
+        assert answer.status_code == 400, answer.text
+        assert "broken.json" in answer.text
+
+
 async def test_of_two_services_with_the_same_function_only_one_is_taken(
     known: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
