@@ -10,6 +10,7 @@ import anyio.to_thread
 import msgspec
 
 from engine.errors import ConfigError
+from engine.server.definitions import Condition, anything
 from engine.server.fetch import Fetcher
 from engine.server.names import checked_name
 from engine.server.problems import Problem, missing
@@ -18,6 +19,7 @@ from engine.server.staging import (
     is_zip,
     placeless,
     staging,
+    text_of,
     texts_in,
     unzipped,
     write_texts,
@@ -25,8 +27,8 @@ from engine.server.staging import (
 from engine.server.turns import Turns
 from engine.services.description import ServiceDef
 from engine.services.functions import ServiceFunction, Services
+from engine.services.schemas import SCHEMAS, schemas_of
 
-_SCHEMAS = "schemas"
 _FUNCTIONS = "functions"
 _TURN = "services"
 """One for all services: they share the names of functions."""
@@ -58,17 +60,17 @@ class ExternalServices:
         """Return the names of all services."""
         return list(self._services.services())
 
-    def get(self, name: str) -> dict[str, Any]:
-        """Return a service, without secrets in its headers.
+    async def get(self, name: str) -> tuple[dict[str, Any], str]:
+        """Return a service, without secrets in its headers, and all that is stored of it.
 
         Raises:
             Problem: there is none.
         """
-        found: ServiceDef | None = self._services.services().get(name)
-        if found is None:
+        found, kept = await anyio.to_thread.run_sync(self._stored, name)
+        if found is None or kept is None:
             raise missing(f"service {name}")
         shown: dict[str, Any] = masked(_plain(found))
-        return {"name": name, **shown}
+        return {"name": name, **shown}, kept
 
     def functions(self) -> list[dict[str, str]]:
         """Return all functions and where they come from."""
@@ -99,7 +101,7 @@ class ExternalServices:
                 raise Problem(f"service {given.name} is there already")
             await self._put(given, data)
 
-    async def replace(self, given: ExternalDef) -> None:
+    async def replace(self, given: ExternalDef, condition: Condition = anything) -> None:
         """Replace a service, or add it.
 
         Raises:
@@ -107,9 +109,10 @@ class ExternalServices:
         """
         data = await self._data(given)
         async with self._turns.of(_TURN):
+            await self._check(given.name, condition)
             await self._put(given, data)
 
-    async def drop(self, name: str) -> None:
+    async def drop(self, name: str, condition: Condition = anything) -> None:
         """Forget a service; rules that call it can't start any more.
 
         Raises:
@@ -123,6 +126,7 @@ class ExternalServices:
                         f"service {name} stands in a file of the root", hint="delete that"
                     )
                 raise missing(f"service {name}")
+            await self._check(name, condition)
             await anyio.to_thread.run_sync(path.unlink)
 
     # -- export and import ---------------------------------------------------------------------
@@ -135,7 +139,7 @@ class ExternalServices:
             entry = {
                 "name": path.stem,
                 "content": msgspec.json.decode(path.read_bytes()),
-                "files": texts_in(folder / _SCHEMAS, ".proto"),
+                "files": texts_in(folder / SCHEMAS, ".proto"),
             }
             found[path.stem] = msgspec.json.encode(entry).decode()
         return found
@@ -172,6 +176,22 @@ class ExternalServices:
             return given.content.encode("utf-8", "surrogatepass")
         return msgspec.json.encode(given.content)
 
+    async def _check(self, name: str, condition: Condition) -> None:
+        _, kept = await anyio.to_thread.run_sync(self._stored, name)
+        condition(kept)
+
+    def _stored(self, name: str) -> tuple[ServiceDef | None, str | None]:
+        """Return a service, and it with its schemas as text; None if there is none."""
+        found: ServiceDef | None = self._services.services().get(name)
+        if found is None:
+            return None, None
+        kept = {"content": _plain(found), "files": self._schemas_of(found)}
+        return found, msgspec.json.encode(kept).decode()
+
+    def _schemas_of(self, service: ServiceDef) -> dict[str, str]:
+        folder = self._services.folder / SCHEMAS
+        return {path: text_of(folder / path) for path in sorted(schemas_of(service, folder))}
+
     async def _put(self, given: ExternalDef, data: bytes) -> None:
         known = self._services.services().get(given.name)
         data = _with_secrets(data, _plain(known))
@@ -186,7 +206,7 @@ class ExternalServices:
                 _unzip(data, staged, path)
             else:
                 path.write_bytes(data)
-                write_texts(staged / _SCHEMAS, files, ".proto")
+                write_texts(staged / SCHEMAS, files, ".proto")
             try:
                 functions = self._services.try_out(path)
             except ConfigError as error:
@@ -195,10 +215,10 @@ class ExternalServices:
             for function in functions:
                 if function in known and known[function].service != name:
                     raise Problem(f"{function} is a function of {known[function].service} already")
-            for relative in texts_in(staged / _SCHEMAS, ".proto"):
-                target = folder / _SCHEMAS / relative
+            for relative in texts_in(staged / SCHEMAS, ".proto"):
+                target = folder / SCHEMAS / relative
                 target.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(staged / _SCHEMAS / relative, target)
+                os.replace(staged / SCHEMAS / relative, target)
             os.replace(path, folder / path.name)
 
 
@@ -209,11 +229,11 @@ def _unzip(data: bytes, staged: Path, path: Path) -> None:
         EngineError: the zip is damaged, or holds anything else.
     """
     for found in unzipped(data, staged):
-        is_schema = found.parts[0] == _SCHEMAS and found.suffix == ".proto"
+        is_schema = found.parts[0] == SCHEMAS and found.suffix == ".proto"
         if str(found) != path.name and not is_schema:
             raise Problem(
                 f"{found} has no place in the zip of a service",
-                hint=f"it holds {path.name} and a folder {_SCHEMAS} with .proto files",
+                hint=f"it holds {path.name} and a folder {SCHEMAS} with .proto files",
             )
     if not path.is_file():
         raise Problem(f"the zip has no {path.name}")

@@ -68,14 +68,14 @@ class StoredScripts:
             condition(self._definitions.get(Kind.SCRIPT, given.id))
             await self._put(given)
 
-    async def drop(self, name: str) -> None:
+    async def drop(self, name: str, condition: Condition = anything) -> None:
         """Forget a script; rules that call it can't start any more.
 
         Raises:
             Problem: there is none.
         """
         async with self._turns.of(f"script {name}"):
-            self.text(name)
+            condition(self.text(name))
             await self._definitions.apply(Change(Kind.SCRIPT, name, None))
             self._scripts.drop(name)
 

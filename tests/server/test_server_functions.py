@@ -129,6 +129,29 @@ async def test_a_service_that_is_no_json_is_refused_with_its_place(known: Runnin
         assert "broken.json" in answer.text
 
 
+@pytest.mark.parametrize(
+    ("path", "first", "second"),
+    [
+        ("/udf/javascript/area", SCRIPT, {**SCRIPT, "description": "of a rectangle"}),
+        ("/services/asking", {"content": SERVICE}, {"content": {**SERVICE, "about": {"a": 1}}}),
+    ],
+)
+async def test_a_function_is_changed_only_if_nobody_has_changed_it_since(
+    known: Running, path: str, first: Any, second: Any
+) -> None:
+    await known.json("PUT", path, first, headers={"If-None-Match": "*"})
+    assert (await known.refused("PUT", path, second, headers={"If-None-Match": "*"}))[0] == 412
+    seen = (await known.client.get(path)).headers["etag"]
+    unchanged = await known.client.get(path, headers={"If-None-Match": seen})
+    assert unchanged.status_code == 304
+    await known.json("PUT", path, second, headers={"If-Match": seen})
+    for method, body in (("PUT", first), ("DELETE", None)):
+        assert (await known.refused(method, path, body, headers={"If-Match": seen}))[0] == 412
+    seen = (await known.client.get(path)).headers["etag"]
+    await known.json("DELETE", path, headers={"If-Match": seen})
+    assert (await known.refused("PUT", path, first, headers={"If-Match": seen}))[0] == 412
+
+
 async def test_of_two_services_with_the_same_function_only_one_is_taken(
     known: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
