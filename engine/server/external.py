@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
 import msgspec
 
-from engine.errors import ConfigError
 from engine.server.definitions import Condition, anything
 from engine.server.fetch import Fetcher
 from engine.server.names import checked_name
 from engine.server.problems import Problem, missing
 from engine.server.secrets import masked, restored
-from engine.server.staging import (
-    is_zip,
-    placeless,
-    staging,
-    text_of,
-    texts_in,
-    unzipped,
-    write_texts,
-)
+from engine.server.service_files import ServiceFiles
 from engine.server.turns import Turns
 from engine.services.description import ServiceDef
 from engine.services.functions import ServiceFunction, Services
-from engine.services.schemas import SCHEMAS, schemas_of
 
 _FUNCTIONS = "functions"
 _TURN = "services"
@@ -51,6 +39,7 @@ class ExternalServices:
 
     def __init__(self, services: Services, turns: Turns, fetcher: Fetcher) -> None:
         self._services = services
+        self._files = ServiceFiles(services)
         self._turns = turns
         self._fetcher = fetcher
 
@@ -66,7 +55,8 @@ class ExternalServices:
         Raises:
             Problem: there is none.
         """
-        found, kept = await anyio.to_thread.run_sync(self._stored, name)
+        async with self._turns.of(_TURN):
+            found, kept = await anyio.to_thread.run_sync(self._stored, name)
         if found is None or kept is None:
             raise missing(f"service {name}")
         shown: dict[str, Any] = masked(_plain(found))
@@ -118,7 +108,7 @@ class ExternalServices:
         Raises:
             Problem: there is none, or it stands in a file of the server's administrator.
         """
-        path = self._services.folder / f"{checked_name(name, 'name of a service')}.json"
+        path = self._files.path_of(checked_name(name, "name of a service"))
         async with self._turns.of(_TURN):
             if not path.is_file():
                 if name in self._services.services():
@@ -127,22 +117,15 @@ class ExternalServices:
                     )
                 raise missing(f"service {name}")
             await self._check(name, condition)
-            await anyio.to_thread.run_sync(path.unlink)
+            await anyio.to_thread.run_sync(self._files.remove, name)
 
     # -- export and import ---------------------------------------------------------------------
 
-    def export(self) -> dict[str, str]:
+    async def export(self) -> dict[str, str]:
         """Return all services that clients have put here, as JSON, by name."""
-        folder = self._services.folder
-        found = {}
-        for path in sorted(folder.glob("*.json")):
-            entry = {
-                "name": path.stem,
-                "content": msgspec.json.decode(path.read_bytes()),
-                "files": texts_in(folder / SCHEMAS, ".proto"),
-            }
-            found[path.stem] = msgspec.json.encode(entry).decode()
-        return found
+        async with self._turns.of(_TURN):
+            found = await anyio.to_thread.run_sync(self._files.export)
+        return {name: msgspec.json.encode(entry).decode() for name, entry in found.items()}
 
     def is_code(self, key: str, entry: dict[str, Any]) -> bool:
         """Tell that services make the server call wherever they say."""
@@ -158,8 +141,8 @@ class ExternalServices:
 
     async def clear(self, *, code: bool) -> None:
         """Forget all services that clients have put here, if ``code`` may be changed."""
-        for path in sorted(self._services.folder.glob("*.json")) if code else ():
-            await self.drop(path.stem)
+        for name in self._files.names() if code else ():
+            await self.drop(name)
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -185,58 +168,13 @@ class ExternalServices:
         found: ServiceDef | None = self._services.services().get(name)
         if found is None:
             return None, None
-        kept = {"content": _plain(found), "files": self._schemas_of(found)}
+        kept = {"content": _plain(found), "files": self._files.schemas_of(found)}
         return found, msgspec.json.encode(kept).decode()
-
-    def _schemas_of(self, service: ServiceDef) -> dict[str, str]:
-        folder = self._services.folder / SCHEMAS
-        return {path: text_of(folder / path) for path in sorted(schemas_of(service, folder))}
 
     async def _put(self, given: ExternalDef, data: bytes) -> None:
         known = self._services.services().get(given.name)
         data = _with_secrets(data, _plain(known))
-        await anyio.to_thread.run_sync(self._try_out, given.name, data, given.files)
-
-    def _try_out(self, name: str, data: bytes, files: dict[str, str]) -> None:
-        """Write a service beside all others, load it there, and only then put it in place."""
-        folder = self._services.folder
-        with staging(folder, f"service {name}") as staged:
-            path = staged / f"{name}.json"
-            if is_zip(data):
-                _unzip(data, staged, path)
-            else:
-                path.write_bytes(data)
-                write_texts(staged / SCHEMAS, files, ".proto")
-            try:
-                functions = self._services.try_out(path)
-            except ConfigError as error:
-                raise Problem(placeless(str(error), staged)) from None
-            known = self._services.functions()
-            for function in functions:
-                if function in known and known[function].service != name:
-                    raise Problem(f"{function} is a function of {known[function].service} already")
-            for relative in texts_in(staged / SCHEMAS, ".proto"):
-                target = folder / SCHEMAS / relative
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(staged / SCHEMAS / relative, target)
-            os.replace(path, folder / path.name)
-
-
-def _unzip(data: bytes, staged: Path, path: Path) -> None:
-    """Unpack a service and the schemas that it names.
-
-    Raises:
-        EngineError: the zip is damaged, or holds anything else.
-    """
-    for found in unzipped(data, staged):
-        is_schema = found.parts[0] == SCHEMAS and found.suffix == ".proto"
-        if str(found) != path.name and not is_schema:
-            raise Problem(
-                f"{found} has no place in the zip of a service",
-                hint=f"it holds {path.name} and a folder {SCHEMAS} with .proto files",
-            )
-    if not path.is_file():
-        raise Problem(f"the zip has no {path.name}")
+        await anyio.to_thread.run_sync(self._files.put, given.name, data, given.files)
 
 
 def _with_secrets(data: bytes, known: Any) -> bytes:

@@ -81,7 +81,7 @@ class StoredScripts:
 
     # -- export and import ---------------------------------------------------------------------
 
-    def export(self) -> dict[str, str]:
+    async def export(self) -> dict[str, str]:
         """Return all scripts as JSON, by name."""
         return dict(sorted(self._definitions.all(Kind.SCRIPT).items()))
 

@@ -46,7 +46,7 @@ _NOT_HERE = ("nativePlugins", "portablePlugins")
 class Part(Protocol):
     """A kind of definitions that are exported by name as JSON text."""
 
-    def export(self) -> dict[str, str]:
+    async def export(self) -> dict[str, str]:
         """Return all that clients have defined."""
 
     def is_code(self, key: str, entry: dict[str, Any]) -> bool:
@@ -102,7 +102,7 @@ class Transfer:
 
     # -- export --------------------------------------------------------------------------------
 
-    def export(
+    async def export(
         self, rules: Iterable[str] | None = None, *, secrets: bool = False
     ) -> dict[str, dict[str, str]]:
         """Return everything as eKuiper's export has it: by section and name, as text.
@@ -130,17 +130,17 @@ class Transfer:
         found["sinkConfig"] = self._sections(Kind.SINK_CONFIG, show)
         found["connectionConfig"] = self._connections(show)
         for section, part in self._parts.items():
-            found[section] = {name: show(text) for name, text in part.export().items()}
+            found[section] = {name: show(text) for name, text in (await part.export()).items()}
         return found
 
-    def rule_set(self, *, secrets: bool = False) -> dict[str, dict[str, str]]:
+    async def rule_set(self, *, secrets: bool = False) -> dict[str, dict[str, str]]:
         """Return streams, tables and rules."""
-        everything = self.export(secrets=secrets)
+        everything = await self.export(secrets=secrets)
         return {section: everything[section] for section in ("streams", "tables", "rules")}
 
-    def export_yaml(self, *, secrets: bool = False) -> str:
+    async def export_yaml(self, *, secrets: bool = False) -> str:
         """Return everything as YAML, readable and to be edited."""
-        found = self.export(secrets=secrets)
+        found = await self.export(secrets=secrets)
         document: dict[str, Any] = {}
         for section, prefix in (
             ("sourceConfig", "sources"),

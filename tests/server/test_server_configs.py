@@ -97,7 +97,8 @@ async def test_what_was_exported_can_be_imported_again(server: Running) -> None:
     await server.json("POST", "/rules", rule("other"))
     everything = (await server.client.get("/data/export")).json()
     (await server.client.post("/data/import?partial=1", json={"content": json.dumps(everything)}))
-    assert server.service.transfer.export(secrets=True)["connectionConfig"] == {
+    exported = await server.service.transfer.export(secrets=True)
+    assert exported["connectionConfig"] == {
         "mqtt": '{"con1":{"server":"tcp://127.0.0.1:1","password":"hush"}}'
     }
     yaml = (await server.client.get("/v2/data/export")).text

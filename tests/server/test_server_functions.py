@@ -26,6 +26,26 @@ SERVICE = {
 }
 
 
+def described(*schemas: str) -> dict[str, Any]:
+    """Return a service with an interface for each schema."""
+    interface = {"address": "http://127.0.0.1:1", "protocol": "rest", "schemaType": "protobuf"}
+    return {
+        "interfaces": {
+            f"by_{number}": {**interface, "schemaFile": file} for number, file in enumerate(schemas)
+        }
+    }
+
+
+def proto(rpc: str, imported: str = "types.proto") -> str:
+    return (
+        f'syntax = "proto3"; /* import "none.proto"; */ import "{imported}";\n'
+        f"service Any {{ rpc {rpc}(Point) returns (Point); }}\n"
+    )
+
+
+TYPES = 'syntax = "proto3"; message Point { double x = 1; }'
+
+
 @pytest.fixture
 async def known(start: Start) -> AsyncIterator[Running]:
     """A server, called by a known administrator."""
@@ -150,6 +170,53 @@ async def test_a_function_is_changed_only_if_nobody_has_changed_it_since(
     seen = (await known.client.get(path)).headers["etag"]
     await known.json("DELETE", path, headers={"If-Match": seen})
     assert (await known.refused("PUT", path, first, headers={"If-Match": seen}))[0] == 412
+
+
+async def test_an_export_has_with_each_service_the_schemas_that_it_needs(known: Running) -> None:
+    given = {
+        "adding": {"add.proto": proto("Add"), "types.proto": TYPES},
+        "asking": {},
+        "taking": {
+            "far/take.proto": proto("Take", "more/own.proto"),
+            "far/more/own.proto": TYPES,
+        },
+    }
+    contents = {
+        "adding": described("add.proto"),
+        "asking": SERVICE,
+        "taking": described("far/take.proto"),
+    }
+    for name, files in given.items():
+        await known.json("PUT", f"/services/{name}", {"content": contents[name], "files": files})
+    exported = (await known.client.get("/data/export")).json()
+    found = {name: json.loads(text)["files"] for name, text in exported["Service"].items()}
+    assert found == given
+    await known.json("POST", "/data/import", {"content": json.dumps(exported)})
+    names = [function["FuncName"] for function in await known.json("GET", "/services/functions")]
+    assert names == ["Add", "Take", "ask"]
+
+
+async def test_services_share_schemas_and_none_changes_those_of_another(known: Running) -> None:
+    folder = known.service.engine.services.folder / "schemas"
+    adding = {"add.proto": proto("Add"), "types.proto": TYPES}
+    taking = {"take.proto": proto("Take"), "types.proto": TYPES}
+    path = "/services/taking"
+    await known.json(
+        "PUT", "/services/adding", {"content": described("add.proto"), "files": adding}
+    )
+    other = {**taking, "types.proto": TYPES.replace("double", "float")}
+    body = {"content": described("take.proto"), "files": other}
+    status, _, message = await known.refused("PUT", path, body)
+    assert status == 400
+    assert "types.proto is a schema of adding already" in message
+    await known.json("PUT", path, {**body, "files": taking})
+    await known.json("DELETE", "/services/adding")
+    assert sorted(each.name for each in folder.iterdir()) == ["take.proto", "types.proto"]
+    moved = {"in/take.proto": proto("Take"), "types.proto": TYPES}
+    await known.json("PUT", path, {"content": described("in/take.proto"), "files": moved})
+    assert sorted(each.name for each in folder.iterdir()) == ["in", "types.proto"]
+    await known.json("DELETE", path)
+    assert list(folder.iterdir()) == []
 
 
 async def test_of_two_services_with_the_same_function_only_one_is_taken(

@@ -36,7 +36,7 @@ class Given(msgspec.Struct, frozen=True):
 @post("/ruleset/export", status_code=200, operation_class=_Export)
 async def export_rule_set(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Return streams, tables and rules as a file."""
-    found = service.transfer.rule_set(secrets=_wants_secrets(request))
+    found = await service.transfer.rule_set(secrets=_wants_secrets(request))
     return _download(msgspec.json.encode(found), "headrace_export.json")
 
 
@@ -54,7 +54,7 @@ async def import_rule_set(service: Serving, request: AnyRequest) -> Response[str
 @get("/data/export", operation_class=_Export)
 async def export_data(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Return everything that is defined as a file, with ``***`` for secrets."""
-    found = service.transfer.export(secrets=_wants_secrets(request))
+    found = await service.transfer.export(secrets=_wants_secrets(request))
     return _download(msgspec.json.encode(found), "headrace_export.json")
 
 
@@ -62,7 +62,7 @@ async def export_data(service: Serving, request: AnyRequest) -> Response[bytes]:
 async def export_rules(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Return some rules and all that they need as a file."""
     rules = await body_of(request, list[str])
-    found = service.transfer.export(rules, secrets=_wants_secrets(request))
+    found = await service.transfer.export(rules, secrets=_wants_secrets(request))
     return _download(msgspec.json.encode(found), "headrace_export.json")
 
 
@@ -115,7 +115,7 @@ async def import_status(service: Serving) -> Response[bytes]:
 @get("/v2/data/export", operation_class=_Export)
 async def export_yaml(service: Serving, request: AnyRequest) -> Response[bytes]:
     """Return everything as YAML."""
-    found = service.transfer.export_yaml(secrets=_wants_secrets(request))
+    found = await service.transfer.export_yaml(secrets=_wants_secrets(request))
     return _download(found.encode(), "headrace_export.yaml")
 
 
