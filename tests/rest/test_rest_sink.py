@@ -377,7 +377,7 @@ async def test_a_token_is_got_and_refreshed_in_time(tmp_path: Path, server: Serv
 
 @pytest.mark.parametrize("is_refreshable", [True, False])
 async def test_a_token_that_is_refused_is_replaced(
-    engine: Engine, server: Server, is_refreshable: bool
+    engine: Engine, server: Server, caplog: pytest.LogCaptureFixture, is_refreshable: bool
 ) -> None:
     door = Door(server)
     rule = await start(engine, server.url + "/in", **door.properties)
@@ -386,6 +386,25 @@ async def test_a_token_that_is_refused_is_replaced(
     await eventually(lambda: rule.metrics.delivered == 1)
     after = ["/refresh"] if is_refreshable else ["/refresh", "/token"]
     assert server.paths == ["/token", "/in", *after, "/in"]
+    told = [record.getMessage() for record in caplog.records if "refresh" in record.getMessage()]
+    assert len(told) == (not is_refreshable)
+    if told:
+        assert "oAuth.refresh: POST" in told[0]
+        assert "replied 400" in told[0]
+
+
+async def test_why_nothing_is_refreshed_is_told_once(
+    engine: Engine, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    door = Door(server)
+    rule = await start(engine, server.url + "/in", **door.properties)
+    door.day, door.is_refreshable = 5, False
+    server.replies["/token"] = 500, b""
+    await push(engine, *rows(1))
+    await eventually(lambda: server.paths.count("/refresh") > 3)
+    assert caplog.text.count("oAuth.access is asked for another token") == 1
+    del server.replies["/token"]
+    await eventually(lambda: rule.metrics.delivered == 1)
 
 
 @pytest.mark.parametrize("reply", [(401, b""), (500, b""), (200, b"[]"), (200, b"?"), (200, b"{}")])
