@@ -157,7 +157,11 @@ def _from_sql(definition: StreamDef) -> Stream:
             f"the statement creates {create.name}, but stands under {definition.name}",
             at=definition.at,
         )
-    stream = from_statement(create, definition.where)
+    try:
+        stream = from_statement(create, definition.where)
+    except ConfigError as error:
+        error.at = error.at or at
+        raise
     if stream.kind != definition.kind:
         raise ConfigError(f"{stream.name} is a {stream.kind}", at=definition.at)
     return stream

@@ -117,6 +117,7 @@ def run(
     gc.disable()  # until the rules run: what is made up to then is nearly all there to stay
     from engine.command import Limits, run_rules
     from engine.duration import parse_duration
+    from engine.parting import leave_threads
 
     log_to_stderr(log_level)
     limits = Limits(
@@ -125,7 +126,9 @@ def run(
         drain=parse_duration(drain),
     )
     failed = anyio.run(partial(run_rules, watch=watch), files, root, limits)
-    raise typer.Exit(FAILED if failed else DONE)
+    code = FAILED if failed else DONE
+    leave_threads(code)
+    raise typer.Exit(code)
 
 
 app.command("serve")(cli_serve.serve)

@@ -37,6 +37,7 @@ def serve(
 
     from engine.cli import log_to_stderr
     from engine.duration import parse_duration
+    from engine.parting import leave_threads
 
     try:
         from engine.server.serve import serve as run
@@ -49,6 +50,7 @@ def serve(
     settings = _changed(load_settings(_root(root)), host, port)
     seconds = parse_duration(drain)
     anyio.run(lambda: run(_root(root), settings, drain=seconds))
+    leave_threads(0)
 
 
 token = typer.Typer(

@@ -16,7 +16,7 @@ import anyio
 from engine.config.load import load
 from engine.engine import Engine
 from engine.errors import ConfigError, EngineError
-from engine.guard import left_alone
+from engine.parting import leave_tasks
 from engine.run.rule import ResultLimit, Rule
 from engine.watch import FileWatch
 
@@ -56,9 +56,7 @@ async def run_rules(
     for rule in rules:
         print_account(rule)
     failed = any(rule.status.state.is_failure for rule in rules)
-    if left_alone():  # asyncio would wait for them when it closes its loop
-        _say("error: parts of plugins don't end; the process ends without them")
-        os._exit(int(failed))
+    leave_tasks(int(failed))
     return failed
 
 

@@ -29,7 +29,7 @@ from engine.errors import ConfigError, EngineError
 from engine.folders import FileFolders
 from engine.memory import BUS, MemoryBus, memory_bus
 from engine.offspring import watched_tasks
-from engine.plugin.files import STAGING
+from engine.plugin.files import has_staging
 from engine.registry import PluginRegistry
 from engine.reload import Changes, Reloader
 from engine.run.book import RuleBook
@@ -129,7 +129,7 @@ class Engine:
     async def __aenter__(self) -> Engine:
         if self._host is not None:
             raise EngineError("the engine is running already")
-        if (self.root / STAGING).is_dir():  # an installation was interrupted, or goes on
+        if has_staging(self.root):
             from engine.packages import Packages  # few engines have to
 
             await asyncio.to_thread(Packages(self.root).settle)
@@ -302,11 +302,11 @@ class Engine:
         """Decorate a Python function to use it in SQL under its own name or ``name``.
 
         Raises:
-            ConfigError: a built-in function has that name.
+            ConfigError: a built-in function has that name, or it is no function with a name.
         """
 
         def register(decorated: F) -> F:
-            self.functions.register(decorated, name or decorated.__name__)
+            self.functions.register(decorated, name or getattr(decorated, "__name__", ""))
             return decorated
 
         return register if function is None else register(function)

@@ -16,6 +16,7 @@ from time import perf_counter
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from engine.blame import told
 from engine.errors import PluginError
 
 logger = logging.getLogger(__name__)
@@ -145,10 +146,8 @@ class Tamed(Coroutine[Any, Any, Any]):
         except (Exception, asyncio.CancelledError, KeyboardInterrupt):
             raise
         except BaseException as error:
-            name = type(error).__name__
             raise PluginError(
-                f"{self._what}: {name}: {error}".rstrip(": "),
-                hint="a plugin must not end the program",
+                f"{self._what}: {told(error)}", hint="a plugin must not end the program"
             ) from error
         finally:
             took = perf_counter() - started

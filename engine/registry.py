@@ -80,7 +80,8 @@ class PluginRegistry:
         found = self._found(kind, name)
         if isinstance(found, EntryPoint):
             return self._finders[kind].distributions.load(found)
-        return self._load(found, plugin_name(name)).plugin(plugin_name(name))
+        key = self._file_key(kind, name)
+        return self._load(found, key).plugin(key)
 
     def stream_source(self, name: str) -> Plugin:
         """Return the source plugin called ``name`` for a stream or a scanned table.
@@ -129,7 +130,7 @@ class PluginRegistry:
         """Tell whether there is a plugin called ``name``, without loading it."""
         if self._registered_as(kind, name) is not None:
             return True
-        return self._finders[kind].find(plugin_name(name)) is not None
+        return self._finders[kind].find(self._file_key(kind, name)) is not None
 
     def names(self, kind: PluginKind) -> list[str]:
         """Return the names of all plugins of a kind; of functions, what SQL calls them."""
@@ -141,9 +142,10 @@ class PluginRegistry:
         """Return all files and distributions with plugins of a kind, used or not, by name."""
         return self._finders[kind].files(self._registered[kind])
 
-    def problems(self) -> list[str]:
+    def problems(self, kind: PluginKind | None = None) -> list[str]:
         """Return which folders of plugins can't be read, and why."""
-        return [problem for finder in self._finders.values() for problem in finder.problems()]
+        kinds = PluginKind if kind is None else (kind,)
+        return [problem for one in kinds for problem in self._finders[one].problems()]
 
     def describe(self, kind: PluginKind, name: str) -> PluginDescription:
         """Return all that is known of a plugin; what is wrong with it is part of that.
@@ -158,7 +160,7 @@ class PluginRegistry:
         if registered is not None:
             known = self._known(kind, registered.name, Origin.REGISTERED, registered.origin)
             return describe_plugins([registered], known)
-        found = finder.named(key) or finder.find(key)
+        found = finder.named(key) or finder.find(self._file_key(kind, name))
         if found is None:
             raise self._unknown(kind, name)
         if isinstance(found, PluginFile):
@@ -253,13 +255,21 @@ class PluginRegistry:
     # -- looking up ----------------------------------------------------------------------------
 
     def _found(self, kind: PluginKind, name: str) -> Found:
-        found = self._finders[kind].find(plugin_name(name))
+        found = self._finders[kind].find(self._file_key(kind, name))
         if found is None:
             raise self._unknown(kind, name)
         if isinstance(found, PluginFile):
             self._finders[kind].check_version(found)
         _refuse(kind, name, found)
         return found
+
+    def _file_key(self, kind: PluginKind, name: str) -> str:
+        """Return a name as files have it: a symbol stands for its plugin, but names in tables of
+        functions are exact.
+        """
+        if kind is PluginKind.FUNCTION and self._finders[kind].find(name) is not None:
+            return name
+        return plugin_name(name)
 
     def _load(self, file: PluginFile, name: str) -> LoadedFile:
         loaded = self._loader.current(file)

@@ -20,6 +20,7 @@ LAYERS = [
         "engine.blame",
         "engine.guard",
         "engine.offspring",
+        "engine.parting",
         "engine.backoff",
         "engine.suggest",
         "engine.topics",

@@ -119,6 +119,10 @@ def test_version_and_help() -> None:
         (RULE.replace("loop: false", "lop: false"), "rule.yaml:2:88: unknown key 'lop'"),
         (RULE + "    options: {qos: 5}\n", "rule.yaml:8:20"),
         (RULE + "    options: {bufferLength: much}\n", "rule.yaml:8:29"),
+        (
+            RULE.replace("rules:", '  s: CREATE STREAM s () WITH (OVERFLOW="no")\nrules:'),
+            "rule.yaml:3:6: stream s.overflow: expected one of 'block', 'dropOldest'",
+        ),
         (RULE.replace("t: 60", 't: "${NOT_SET_ANYWHERE}"'), "NOT_SET_ANYWHERE"),
         ("rules: []\n", "no rule to run"),
     ],

@@ -84,9 +84,13 @@ async def test_a_rule_file_has_the_last_word(engine: Engine, tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("[]", "mapping of sections"), ("told: 5", "by name"), ("told: {a: 5}", "told.a")],
+    [
+        ("[]", "mapping of sections"),
+        ("told: 5", "told: expected a mapping of properties by name"),
+        ("told: {a: 5}", "told.a"),
+    ],
 )
 async def test_a_wrong_file_is_named(engine: Engine, file: Path, text: str, message: str) -> None:
     file.write_text(text)
-    with pytest.raises(ConfigError, match=rf"connection\.yaml: .*{message}"):
+    with pytest.raises(ConfigError, match=rf"connection\.yaml:[\d:]* .*{message}"):
         await word(engine, "here")

@@ -342,6 +342,75 @@ async def test_a_full_queue_drops_by_policy_and_counts(
     assert started.metrics.balance().holds
 
 
+@pytest.mark.parametrize(
+    ("stream", "options", "kept"),
+    [
+        ("dropOldest", {}, [0, 3]),
+        ("dropNewest", {}, [0, 1]),
+        ("dropNewest", {"overflow": "dropOldest"}, [0, 3]),
+        ("block", {"disableBufferFullDiscard": False}, [0, 3]),
+    ],
+)
+async def test_a_stream_says_what_a_full_queue_does_unless_the_rule_does(
+    engine: Engine, stream: str, options: dict[str, object], kept: list[int]
+) -> None:
+    release, seen = anyio.Event(), []
+
+    class Slow(Sink[Config]):
+        async def collect(self, batch: Batch) -> None:
+            await release.wait()
+            seen.extend(row["n"] for row in batch.rows or ())
+
+    engine.plugins.register(PluginKind.SINK, "slow", Slow)
+    engine.define_stream("own", type="memory", datasource="own", overflow=stream)
+    action = {"slow": {"bufferLength": 1}}
+    started = await running(engine, rule("SELECT n FROM own", action, bufferLength=1, **options))
+    for n in (0, 100, 200):  # with the sink, in its queue, in the hands of the query
+        await engine.push("own", [{"n": n}])
+        await eventually(lambda: started.metrics.queued == 0)
+    for n in range(1, 4):
+        await engine.push("own", [{"n": n}])
+    release.set()
+    await engine.stop("r")
+    assert seen == [kept[0], 100, 200, kept[1]]
+    assert started.metrics.dropped == {("queue", "full"): 2}
+    assert started.metrics.balance().holds
+
+
+async def test_a_stream_that_drops_takes_no_room_from_one_that_blocks(engine: Engine) -> None:
+    release, seen = anyio.Event(), []
+
+    class Slow(Sink[Config]):
+        async def collect(self, batch: Batch) -> None:
+            await release.wait()
+            seen.extend(row["n"] for row in batch.rows or ())
+
+    engine.plugins.register(PluginKind.SINK, "slow", Slow)
+    engine.define_stream("alarms", type="memory", datasource="alarms")
+    engine.define_stream("telemetry", type="memory", datasource="telemetry", overflow="dropOldest")
+    sql = """SELECT alarms.n FROM alarms LEFT JOIN telemetry ON alarms.n = telemetry.n
+        GROUP BY COUNTWINDOW(1)"""
+    action = {"slow": {"bufferLength": 1}}
+    started = await running(engine, rule(sql, action, bufferLength=2))
+    for n in (0, 1, 2):  # with the sink, in its queue, in the hands of the query
+        await engine.push("alarms", [{"n": n}])
+        await eventually(lambda: started.metrics.queued == 0)
+    for n in (3, 4):
+        await engine.push("alarms", [{"n": n}])
+        for _ in range(50):
+            await engine.push("telemetry", [{"n": n}])
+    with anyio.move_on_after(0.05) as too_many:
+        await engine.push(
+            "alarms", [{"n": 5}]
+        )  # its part is full: waits, and comes in all the same
+    assert too_many.cancelled_caught
+    release.set()
+    await engine.stop("r")
+    assert seen == [0, 1, 2, 3, 4, 5]
+    assert started.metrics.dropped == {("queue", "full"): 98}
+    assert started.metrics.balance().holds
+
+
 async def test_a_blocking_queue_holds_the_source_back(engine: Engine) -> None:
     release = anyio.Event()
 

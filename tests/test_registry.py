@@ -84,7 +84,7 @@ def test_a_package_folder_is_a_plugin(tmp_path: Path) -> None:
         ("def broken(:\n", r"odd.py:1: syntax error"),
         ("import surely_not_installed\n", r"surely_not_installed(.|\n)*pip install"),
         ("1 / 0\n", r"odd.py:1: ZeroDivisionError"),
-        ("Odd = 5\n", r"odd.py:1: Odd is a int"),
+        ("Odd = 5\n", r"odd.py:1: Odd is of type int"),
         ("class Odd:\n    pass\n", r"odd.py:1: Odd is no Function"),
     ],
 )

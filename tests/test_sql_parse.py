@@ -289,7 +289,8 @@ def test_create_stream() -> None:
     stream = parse_create(
         "create stream demo (id BIGINT DEFAULT -1, `desc` string,"
         " xs ARRAY(STRUCT(y FLOAT DEFAULT 2)),"
-        ' id FLOAT,) WITH (datasource="a/#" FORMAT=\'json\', shared=true, TEMP="FALSE");'
+        ' id FLOAT,) WITH (datasource="a/#" FORMAT=\'json\', shared=true, TEMP="FALSE",'
+        ' overflow="dropNewest");'
     )
     assert stream.kind == "STREAM"
     assert stream.options == {
@@ -297,6 +298,7 @@ def test_create_stream() -> None:
         "FORMAT": "json",
         "SHARED": "true",
         "TEMP": "false",
+        "OVERFLOW": "dropNewest",
     }
     id_, desc, xs = stream.fields
     assert id_.type == ScalarType(name="FLOAT", at=id_.type.at)

@@ -90,6 +90,12 @@ class Positions:
         }
         return Positions(self.origin, self.line, self.column, keys=keys, children=children)
 
+    def over(self, others: Mapping[str | int, Positions]) -> Positions:
+        """Return these places, but those of some entries that were written elsewhere."""
+        keys = {key: at for key, at in self.keys.items() if key not in others}
+        children = {**self.children, **others}
+        return Positions(self.origin, self.line, self.column, self.span, keys, children)
+
     def inside(self, line: int = 1, column: int = 1) -> Position | None:
         """Return where a character of this text value stands; both count from 1 in the value.
 

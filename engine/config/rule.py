@@ -11,6 +11,7 @@ from engine.config.positions import NOWHERE, Positions
 from engine.errors import Position
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+OverflowPolicy = Literal["block", "dropOldest", "dropNewest"]
 _PLACES = frozenset(("at", "where", "sql_where"))
 
 
@@ -94,8 +95,9 @@ class RuleOptions(
     """The rule counts as idle when no row came for so long; None: never."""
     concurrency: Count = 1
     buffer_length: Count = 1024
-    overflow: Literal["block", "dropOldest", "dropNewest"] = "block"
-    """What a full queue does. Without it, an explicit ``disableBufferFullDiscard`` decides."""
+    """Rows of each stream that wait for the query."""
+    overflow: OverflowPolicy | None = None
+    """What happens to a stream when so many wait; None: what the stream says, see there."""
     disable_buffer_full_discard: bool | None = None
     """eKuiper's switch: true is ``overflow: block``, an explicit false is ``dropOldest``."""
     send_meta_to_sink: bool = False
@@ -194,6 +196,8 @@ class StreamOptions(
     kind: Literal["scan", "lookup"] = "scan"
     version: str = ""
     temp: bool = False
+    overflow: OverflowPolicy | None = None
+    """What happens to its rows when a rule is behind that doesn't say itself; None: ``block``."""
 
 
 class StreamDef(Definition, frozen=True, kw_only=True, eq=False):

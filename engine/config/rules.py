@@ -10,7 +10,7 @@ import msgspec
 
 from engine.config.convert import config_from, expected
 from engine.config.positions import NOWHERE, Positions
-from engine.config.rule import ActionDef, DatetimeRange, RuleDef, RuleOptions
+from engine.config.rule import ActionDef, DatetimeRange, OverflowPolicy, RuleDef, RuleOptions
 from engine.config.streams import check_id, entries
 from engine.errors import ConfigError, Position
 
@@ -164,8 +164,9 @@ def options_from(
         del given["duration"]
     options = config_from(given, RuleOptions, where="options", positions=places)
     _check_ranges(options.cron_datetime_range, places.below("cronDatetimeRange"))
-    if "overflow" not in given and options.disable_buffer_full_discard is False:
-        return msgspec.structs.replace(options, overflow="dropOldest")
+    if options.overflow is None and options.disable_buffer_full_discard is not None:
+        overflow: OverflowPolicy = "block" if options.disable_buffer_full_discard else "dropOldest"
+        return msgspec.structs.replace(options, overflow=overflow)
     return options
 
 

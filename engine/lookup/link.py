@@ -75,13 +75,18 @@ class LookupLink:
         One that isn't connected is no error: it is opened again when it is asked.
 
         Raises:
-            EngineError: it can't work, such as for a table that doesn't exist.
+            EngineError: it can't work, such as for a table that doesn't exist; whatever the source
+                raises becomes one.
         """
         try:
             async with self._gate:
                 await self._open()
         except NotConnected as error:
             self._report_loss(error)
+        except EngineError:
+            raise
+        except Exception as error:
+            raise PluginError(f"source[{self.name}]: open() failed: {told(error)}") from error
 
     async def close(self) -> None:
         """Close the source once nobody asks it any more."""

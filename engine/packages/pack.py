@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from engine.packages.contents import DATA, contents_of
 from engine.registry import Origin, PluginFile, PluginKind, PluginRegistry, plugin_name
 
 _LEFT_OUT = ("__pycache__", ".pyc", ".new")
+_VERSION = re.compile(r"[^/\\\x00-\x1f\x7f]*")
 _MOMENT = (1980, 1, 1, 0, 0, 0)
 """Time of all entries, so that the same files give the same zip."""
 
@@ -35,8 +37,14 @@ def pack(
     overwritten. ``version`` names the version if the file has none.
 
     Raises:
-        PluginError: there is no such plugin in the root, or it can't be used.
+        PluginError: there is no such plugin in the root, or it can't be used, or the file can't be
+            written.
     """
+    if not _VERSION.fullmatch(version):
+        raise PluginError(
+            f"{version!r} can't be the version of a file",
+            hint="leave slashes and control characters out",
+        )
     name = plugin_name(name)
     file = _file_of(registry, kind, name)
     registry.examine(kind, file.path)
@@ -56,7 +64,9 @@ def pack(
         _check(half, target.name, kind, name)
         os.replace(half, target)
     except OSError as error:
-        raise PluginError(f"{error.filename or target}: {error.strerror or error}") from error
+        is_target = error.filename in (None, str(half), str(target))
+        what = f"{target}: can't be written" if is_target else f"{error.filename}: can't be read"
+        raise PluginError(f"{what}: {error.strerror or error}") from error
     finally:
         half.unlink(missing_ok=True)
     return target.absolute()

@@ -28,7 +28,7 @@ from engine.packages.report import Installed, PluginReport, Removed
 from engine.packages.skeleton import create
 from engine.packages.users import User, users_of
 from engine.plugin.describe import PluginDescription
-from engine.plugin.files import STAGING
+from engine.plugin.files import STAGING, has_staging
 from engine.registry import (
     FileState,
     Origin,
@@ -317,7 +317,7 @@ class Packages:
     def _exclusive(self) -> Iterator[Path]:
         """Yield an empty staging folder that nobody else uses; it is gone afterwards."""
         staging = self._root / STAGING
-        made = [folder for folder in (staging, staging.parent) if not folder.is_dir()]
+        made = [folder for folder in (staging, staging.parent) if not os.path.isdir(folder)]
         try:
             lock = FolderLock(staging)
         except StoreFailed as error:
@@ -340,7 +340,7 @@ class Packages:
 
     def settle(self) -> None:
         """Bring an interrupted operation to its end, unless one is going on; engines start so."""
-        if (self._root / STAGING).is_dir():
+        if has_staging(self._root):
             with suppress(PluginError), self._exclusive():
                 pass  # entering does it
 

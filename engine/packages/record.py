@@ -47,7 +47,12 @@ def read_record(root: Path, kind: PluginKind, name: str) -> Record | None:
         return msgspec.json.decode(path.read_bytes(), type=Record)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.MsgspecError) as error:
+    except OSError as error:
+        raise PluginError(
+            f"{path}: can't be read: {error.strerror or error}",
+            hint="look at the rights of the file and its folder",
+        ) from error
+    except msgspec.MsgspecError as error:
         raise PluginError(
             f"{path}: can't be read: {error}", hint="remove it and install the plugin again"
         ) from error

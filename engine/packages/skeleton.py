@@ -158,7 +158,8 @@ def create(root: Path, kind: PluginKind, name: str) -> tuple[Path, Path]:
     """Write a plugin and its test below a root; return where they are.
 
     Raises:
-        PluginError: the name can't be one, or something of that name is there.
+        PluginError: the name can't be one, something of that name is there, or the files can't be
+            written.
     """
     name = plugin_name(name)
     if not _NAME.fullmatch(name) or keyword.iskeyword(name):
@@ -169,10 +170,16 @@ def create(root: Path, kind: PluginKind, name: str) -> tuple[Path, Path]:
     if kind is PluginKind.FUNCTION and builtins().get(name) is not None:
         raise PluginError(f"{name} is a built-in function", hint="choose another name")
     paths = root / "plugins" / kind / f"{name}.py", root / "tests" / f"test_{name}.py"
-    for path in paths:
-        if path.exists():
-            raise PluginError(f"{path} is there already", hint="choose another name")
-        path.parent.mkdir(parents=True, exist_ok=True)
-    for path, text in zip(paths, (_PLUGINS[kind], _TESTS[kind]), strict=True):
-        path.write_text(text.format(name=name, Name=symbol_of(name)), "utf-8")
+    try:
+        for path in paths:
+            if path.exists():
+                raise PluginError(f"{path} is there already", hint="choose another name")
+            path.parent.mkdir(parents=True, exist_ok=True)
+        for path, text in zip(paths, (_PLUGINS[kind], _TESTS[kind]), strict=True):
+            path.write_text(text.format(name=name, Name=symbol_of(name)), "utf-8")
+    except OSError as error:
+        raise PluginError(
+            f"{error.filename}: can't be written: {error.strerror}",
+            hint="look at the rights of the folder",
+        ) from error
     return paths

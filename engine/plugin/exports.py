@@ -84,6 +84,12 @@ def _misnamed(module: ModuleType, file: PluginFile) -> PluginError:
         and value.__module__.startswith(module.__name__)
     ]
     near = did_you_mean(file.symbol, [name for name in vars(module) if not name.startswith("_")])
+    if not file.symbol.isidentifier():
+        return PluginError(
+            f"{file.path}: {file.name!r} is no name of a plugin",
+            hint="a name has letters and digits, such as mySource, and begins with a letter;"
+            " what follows an @ is the version",
+        )
     if own:
         line = line_of(file.read(), own[0])
         return PluginError(

@@ -23,6 +23,11 @@ _TICK = 100_000_000
 """Nanoseconds in which a second change may leave the same time on a file or folder."""
 
 
+def has_staging(root: Path) -> bool:
+    """Tell whether an installation goes on or was interrupted; False where that can't be seen."""
+    return os.path.isdir(root / STAGING)
+
+
 def symbol_of(name: str) -> str:
     """Return the symbol of a plugin name: the same with an upper-case first letter."""
     return name[:1].upper() + name[1:]

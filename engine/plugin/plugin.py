@@ -141,7 +141,7 @@ class Plugin:
             check_constructor(export, self.symbol, self.place)
         else:
             raise PluginError(
-                f"{self.place(export)}: {self.symbol} is a {type(export).__name__}",
+                f"{self.place(export)}: {self.symbol} is of type {type(export).__name__}",
                 hint=f"export a subclass or an instance of engine.api.{self.kind.base_names}",
             )
 

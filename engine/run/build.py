@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from engine.api import CURRENT_USE, Config, Context, Function, LookupSource, Sink, Use
+from engine.blame import told
 from engine.catalog import Catalog, Stream
 from engine.clock import Clock
 from engine.config.rule import ActionDef, RuleDef, RuleOptions
@@ -501,10 +502,9 @@ def _bind_use(plugin: Plugin, instance: Any, config: Config, ctx: Context) -> No
         instance.validate()
     except EngineError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(
-            f"{plugin.kind.singular} {plugin.name}: validate() failed: "
-            f"{type(error).__name__}: {error}",
+            f"{plugin.kind.singular} {plugin.name}: validate() failed: {told(error)}",
             hint="it should raise ConfigError for what can't work",
         ) from error
     finally:

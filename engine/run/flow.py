@@ -31,18 +31,35 @@ class FlowClosed(Exception):
     """Nothing more will come."""
 
 
-class Flow(Generic[T]):
-    """A queue of batches, bounded by their rows, for one consumer.
+class Lane:
+    """The part of a queue that one producer may fill, and what happens when it has.
 
-    A batch larger than the whole capacity is let in when the queue is empty. ``dropped`` is called
-    with each batch that the policy gives up.
+    A batch larger than the whole capacity is let in when nothing of the producer waits.
     """
 
-    def __init__(self, capacity: int, overflow: Overflow, dropped: Callable[[T], None]) -> None:
-        self._capacity = capacity
-        self._overflow = overflow
+    __slots__ = ("capacity", "overflow", "rows")
+
+    def __init__(self, capacity: int, overflow: Overflow) -> None:
+        self.capacity = capacity
+        self.overflow = overflow
+        self.rows = 0
+        """Rows that wait."""
+
+    def has_room(self, item: Sized) -> bool:
+        """Tell whether a batch may be added now."""
+        return not self.rows or self.rows + len(item) <= self.capacity
+
+
+class Flow(Generic[T]):
+    """A queue of batches for one consumer, in the order in which its producers gave them.
+
+    Each producer has a lane, bounded by its rows; a full one takes no room from the others.
+    ``dropped`` is called with each batch that the policy of its lane gives up.
+    """
+
+    def __init__(self, dropped: Callable[[T], None]) -> None:
         self._dropped = dropped
-        self._items: deque[T] = deque()
+        self._items: deque[tuple[T, Lane | None]] = deque()
         self._rows = 0
         self.closed = Flag()
         self._error: Exception | None = None
@@ -59,37 +76,45 @@ class Flow(Generic[T]):
         """Whether nothing waits, not even a batch without rows."""
         return not self._items
 
-    async def put(self, item: T) -> None:
+    async def put(self, item: T, lane: Lane) -> None:
         """Add a batch, after waiting for room where the policy says so.
 
         It is dealt with even if the caller is cancelled meanwhile.
         """
-        if not self._items or self._rows + len(item) <= self._capacity:
-            self.put_anyway(item)
-        elif self._overflow is Overflow.BLOCK:
+        if lane.has_room(item):
+            self.put_anyway(item, lane)
+        elif lane.overflow is Overflow.BLOCK:
             try:
-                while self._items and self._rows + len(item) > self._capacity:
+                while not lane.has_room(item):
                     await self._emptied.wait()
             finally:
-                self.put_anyway(item)
+                self.put_anyway(item, lane)
         else:
-            self._make_room(item)
+            self._make_room(item, lane)
             # a producer that never waits for anything would drop all, for nobody else gets a turn
             await anyio.lowlevel.checkpoint()
 
-    def _make_room(self, item: T) -> None:
-        """Add a batch to a full queue as the policy says."""
-        if self._overflow is Overflow.DROP_NEWEST:
+    def _make_room(self, item: T, lane: Lane) -> None:
+        """Add a batch to a full lane as its policy says."""
+        if lane.overflow is Overflow.DROP_NEWEST:
             self._dropped(item)
             return
-        while self._items and self._rows + len(item) > self._capacity:
-            self._dropped(self._pop())
-        self.put_anyway(item)
+        at = 0
+        while not lane.has_room(item):
+            while self._items[at][1] is not lane:
+                at += 1
+            self._dropped(self._pop(at))
+        self.put_anyway(item, lane)
 
-    def put_anyway(self, item: T) -> None:
-        """Add a batch beyond the capacity, rather than lose it when a producer is stopped."""
-        self._items.append(item)
+    def put_anyway(self, item: T, lane: Lane | None = None) -> None:
+        """Add a batch beyond the capacity, rather than lose it when a producer is stopped.
+
+        Without a lane it is one that is never dropped.
+        """
+        self._items.append((item, lane))
         self._rows += len(item)
+        if lane is not None:
+            lane.rows += len(item)
         self._filled.pulse()
 
     async def get(self) -> T:
@@ -102,7 +127,7 @@ class Flow(Generic[T]):
             if self.closed.is_set():
                 raise self._error or FlowClosed
             await self._filled.wait()
-        item = self._pop()
+        item = self._pop(0)
         self._emptied.pulse()
         return item
 
@@ -113,7 +138,10 @@ class Flow(Generic[T]):
             self.closed.set()
             self._filled.pulse()
 
-    def _pop(self) -> T:
-        item = self._items.popleft()
+    def _pop(self, at: int) -> T:
+        item, lane = self._items[at]
+        del self._items[at]
         self._rows -= len(item)
+        if lane is not None:
+            lane.rows -= len(item)
         return item

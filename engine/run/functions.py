@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from engine.api import AggregateFunction, Function
+from engine.blame import told
 from engine.errors import ConfigError, EngineError, PluginError
 from engine.plugin.contract import Capability
 from engine.plugin.plugin import PythonFunction
@@ -48,8 +49,12 @@ class EngineFunctions(FunctionRegistry):
         self._described: dict[str, tuple[Plugin, FunctionSpec]] = {}
         self._providers: list[FunctionProvider] = []
         for name in plugins.names(PluginKind.FUNCTION):
-            if super().get(name) is not None:
-                logger.error("plugin %s isn't used: %s is a built-in function", name, name)
+            if super().get(name) is None:
+                continue
+            try:
+                plugins.get(PluginKind.FUNCTION, name)
+            except PluginError as error:
+                logger.error("plugin %s isn't used: %s", name, error)
 
     def get(self, name: str) -> FunctionSpec | None:
         """Return the function called ``name`` in SQL, None if there is none.
@@ -84,6 +89,10 @@ class EngineFunctions(FunctionRegistry):
         provided = (name for provider in self._providers for name in provider.names())
         return sorted({*super().names(), *self._plugins.names(PluginKind.FUNCTION), *provided})
 
+    def remedy(self, name: str) -> str:
+        # it may well be in a folder that can't be read
+        return "; ".join([super().remedy(name), *self._plugins.problems(PluginKind.FUNCTION)])
+
     def provide(self, provider: FunctionProvider, *, first: bool = False) -> None:
         """Take further functions from somewhere, before or after those of other providers."""
         self._providers.insert(0 if first else len(self._providers), provider)
@@ -103,14 +112,16 @@ class EngineFunctions(FunctionRegistry):
         """Make a Python function callable from SQL; it is a plugin like any other.
 
         Raises:
-            ConfigError: a built-in function has that name, or this is no function.
+            ConfigError: a built-in function has that name, or this is no function, or has no name.
         """
+        if not callable(function):
+            raise ConfigError(f"{name or 'this'} is of type {type(function).__name__}, no function")
+        if not name:
+            raise ConfigError("a function has no name", hint="give it one: name='…'")
         if builtins().get(name) is not None:
             raise ConfigError(
                 f"{name} is a built-in function", hint="register it under another name"
             )
-        if not callable(function):
-            raise ConfigError(f"{name} is a {type(function).__name__}, no function")
         _, wants_context = read_parameters(function)
         plugin = PythonFunction(function, wants_context=wants_context)
         self._plugins.register(PluginKind.FUNCTION, name, plugin)
@@ -173,9 +184,9 @@ def _explained(
             validate(args)
         except EngineError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ConfigError(
-                f"{plugin.name}: validate() failed: {type(error).__name__}: {error}",
+                f"validate() failed: {told(error)}",
                 hint="it should raise ConfigError for what can't be right",
             ) from error
 

@@ -150,13 +150,18 @@ class Outlet:
             self.letters.refused(self.name, text_of(error), messages.batch, indexes, attempts)
 
     def _lost(self, error: Exception) -> None:
+        text = text_of(error)
+        if not self._is_lost:
+            reason = text.removeprefix(f"{self.name}: ")
+            logger.warning("%s: not connected, and tried again until it is: %s", self.name, reason)
         self._is_lost = True
         self.metrics.last_invocation = self._clock.now()
-        self._ctx.report_connection(False, text_of(error))
+        self._ctx.report_connection(False, text)
 
     def _found(self) -> None:
         if self._is_lost:
             self._is_lost = False
+            logger.info("%s: connected again", self.name)
             self._ctx.report_connection(True)
 
 

@@ -16,11 +16,11 @@ import msgspec
 
 from engine.api import AnyConfig, Config, Template
 from engine.catalog import Stream
-from engine.config.convert import config_from
-from engine.config.document import read
+from engine.config.convert import config_from, expected
+from engine.config.document import Document, read
 from engine.config.fields import Duration
 from engine.config.interpolate import interpolate
-from engine.config.positions import Positions
+from engine.config.positions import NOWHERE, Positions
 from engine.config.rule import ActionDef, Count, PropertySet, RuleSet
 from engine.errors import ConfigError
 from engine.lookup.options import LookupOptions, lookup_options
@@ -29,6 +29,7 @@ from engine.run.dynamic import templates_of
 from engine.run.sealing import CompressionMethod, CompressionProps, EncryptionProps
 from engine.schemas.files import SUFFIXES
 from engine.state.options import CacheOptions
+from engine.suggest import did_you_mean
 from engine.template import TemplateError, compile_template, is_template
 
 
@@ -180,21 +181,25 @@ class Properties:
             ConfigError: a property is unknown, missing or of the wrong type.
         """
         known = _keys(plugin)
-        merged = self._merged(
+        merged, places = self._merged(
             PluginKind.SOURCE, plugin, stream.options.conf_key, stream.properties, stream.where
         )
-        merged.update(stream.options.extra)
+        for key, value in stream.options.extra.items():
+            merged[key] = value
+            places.pop(key, None)
         options = msgspec.to_builtins(stream.options)
         if issubclass(_config_type(plugin), AnyConfig):
             known = {"datasource"}
         for key in known & {"datasource", "format", "key", "delimiter", "kind"}:
             if key in stream.given:
                 merged[key] = options[key]
+                places.pop(key, None)
         where = f"source {plugin.name} of {stream.kind} {stream.name}"
+        positions = stream.where.over(places)
         lookup = LookupOptions()
         if stream.options.kind == "lookup":
-            lookup = lookup_options(merged, where=where, positions=stream.where)
-        config = _config(merged, plugin, where, stream.where)
+            lookup = lookup_options(merged, where=where, positions=positions)
+        config = _config(merged, plugin, where, positions)
         return config, lookup
 
     def for_sink(self, action: ActionDef, plugin: Plugin) -> tuple[Config, SinkOptions]:
@@ -206,7 +211,8 @@ class Properties:
         known = _keys(plugin)
         resource = str(action.properties.get("resourceId", "default"))
         given = {k: v for k, v in action.properties.items() if k != "resourceId"}
-        merged = self._merged(PluginKind.SINK, plugin, resource, given, action.where)
+        merged, places = self._merged(PluginKind.SINK, plugin, resource, given, action.where)
+        positions = action.where.over(places)
         where = f"sink {action.type}"
         if "tableDataField" in merged.keys() - known:
             merged.setdefault("dataField", merged.pop("tableDataField"))
@@ -214,13 +220,13 @@ class Properties:
         own = {k: v for k, v in merged.items() if k in known or k not in common}
         applied = common - (known - _shared_options(plugin))
         shared = {k: v for k, v in merged.items() if k in applied}
-        config = _config(own, plugin, where, action.where)
-        options = config_from(shared, SinkOptions, where=where, positions=action.where)
+        config = _config(own, plugin, where, positions)
+        options = config_from(shared, SinkOptions, where=where, positions=positions)
         try:
             options.check()
         except ConfigError as error:
             raise ConfigError(f"{where}: {error.message}", at=action.at, hint=error.hint) from None
-        _check_templates(config, options, where, action.where)
+        _check_templates(config, options, where, positions)
         return config, options
 
     def _merged(
@@ -230,22 +236,32 @@ class Properties:
         section: str,
         given: Mapping[str, Any],
         where: Positions,
-    ) -> dict[str, Any]:
-        sections = self._file_sections(kind, plugin.name)
+    ) -> tuple[dict[str, Any], dict[str | int, Positions]]:
+        """Return all properties, and the places of those that aren't given at ``where``."""
+        document = self._section_file(kind, plugin.name)
+        sections = document.value
         merged = dict(sections.get("default") or {})
-        named = self._sections.get((kind, plugin.name, section), sections.get(section))
-        if named is None and section != "default":
+        inner = document.positions.below("default")
+        places: dict[str | int, Positions] = {key: inner.below(key) for key in merged}
+        added = self._sections.get((kind, plugin.name, section))
+        if added is None and section != "default" and section not in sections:
+            known = self.sections(kind, plugin.name)
             raise ConfigError(
                 f"{kind.singular} {plugin.name} has no section {section!r}",
-                hint=f"write it into etc/{kind}/{plugin.name}.yaml",
+                at=where.of("confKey" if kind is PluginKind.SOURCE else "resourceId"),
+                hint=did_you_mean(section, known) or f"write it into etc/{kind}/{plugin.name}.yaml",
             )
-        merged.update(named or {})
+        named = sections.get(section) or {} if added is None else added
+        merged.update(named)
+        if added is None:
+            inner = document.positions.below(section)
+            places |= {key: inner.below(key) for key in named}
         selector = given.get("connectionSelector", merged.get("connectionSelector"))
         if selector is not None:
             merged.pop("connectionSelector", None)
             merged.update(self._connection(str(selector), where))
         merged.update({k: v for k, v in given.items() if k != "connectionSelector"})
-        return merged
+        return merged, {key: place for key, place in places.items() if key not in given}
 
     def sections(self, kind: PluginKind, name: str) -> dict[str, Any]:
         """Return all sections of a plugin by name; those that were added win over its file.
@@ -253,7 +269,7 @@ class Properties:
         Raises:
             ConfigError: the file can't be read.
         """
-        found = dict(self._file_sections(kind, name))
+        found = dict(self._section_file(kind, name).value)
         for (of_kind, of_name, key), section in self._sections.items():
             if (of_kind, of_name) == (kind, name):
                 found[key] = section
@@ -277,16 +293,14 @@ class Properties:
             )
         return known.properties
 
-    def _file_sections(self, kind: PluginKind, name: str) -> dict[str, Any]:
+    def _section_file(self, kind: PluginKind, name: str) -> Document:
         return _sections_of(self._root / "etc" / kind / f"{name}.yaml")
 
     def _file_connections(self) -> dict[str, PropertySet]:
         """Return the connections in eKuiper's file for them: ``type: {name: properties}``."""
         path = self._root / "etc" / "connections" / "connection.yaml"
         found: dict[str, PropertySet] = {}
-        for type_, sets in _sections_of(path).items():
-            if not isinstance(sets, dict | None):
-                raise ConfigError(f"{path}: {type_}: expected connections by name")
+        for type_, sets in _sections_of(path).value.items():
             for name, properties in (sets or {}).items():
                 if not isinstance(properties, dict):
                     raise ConfigError(f"{path}: {type_}.{name}: expected properties")
@@ -296,16 +310,28 @@ class Properties:
         return found
 
 
-def _sections_of(path: Path) -> dict[str, Any]:
-    """Return the mappings by name in a file, none if there is no such file."""
-    if not path.is_file():
-        return {}
+def _sections_of(path: Path) -> Document:
+    """Return a file that holds mappings by name, an empty one if there is no such file.
+
+    Raises:
+        ConfigError: it can't be read, or holds something else.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return Document({}, NOWHERE)
+    except OSError as error:
+        raise ConfigError(f"can't read {path}: {error.strerror or error}") from None
     document = interpolate(read(path), os.environ)
     if document.value is None:
-        return {}
+        return document._replace(value={})
     if not isinstance(document.value, dict):
         raise ConfigError(f"{path}: expected a mapping of sections")
-    return document.value
+    for name, section in document.value.items():
+        if not isinstance(section, dict | None):
+            what = "a mapping of properties by name"
+            raise expected(what, section, str(name), document.positions.below(name))
+    return document
 
 
 def _check_templates(config: Config, options: SinkOptions, where: str, places: Positions) -> None:

@@ -20,7 +20,7 @@ from engine.guard import guarded
 from engine.run.alarm import Alarm
 from engine.run.checkpoints import Checkpoints, Snapshot
 from engine.run.dead_letters import DeadLetters
-from engine.run.flow import Flow, FlowClosed, Overflow
+from engine.run.flow import Flow, FlowClosed, Lane, Overflow
 from engine.run.metrics import OperatorMetrics, RuleMetrics
 from engine.run.receipt import Receipt
 from engine.run.restarts import Restarts
@@ -94,10 +94,13 @@ class _Inlet:
     def __init__(self, rule: Rule, source: RuleInput) -> None:
         self._rule = rule
         self._source = source
+        options = rule.definition.options
+        overflow = options.overflow or source.reader.stream.options.overflow or "block"
+        self._lane = Lane(options.buffer_length, Overflow(overflow))
 
     async def receive(self, arrival: Arrival) -> None:
         arrival.stream = self._source.label
-        await self._rule.receive(arrival)
+        await self._rule.receive(arrival, self._lane)
 
     def ended(self, error: Exception | None = None) -> None:
         self._rule.ended(self._source, error)
@@ -164,7 +167,7 @@ class Rule:
         self._latest = 0
         """The time of the clock when something was last taken from the queue."""
         self._was_set_back = False
-        self._flow: Flow[Arrival | Tick] = self._new_flow()
+        self._flow: Flow[Arrival | Tick] = Flow(self._dropped)
         self._alarm: Alarm | None = None
         self._watchdog: Watchdog | None = None
 
@@ -197,10 +200,13 @@ class Rule:
         try:
             while True:
                 error = await self._run_once()
-                if error is None or self._is_stopping:
+                if error is None:
                     break
                 message = message_of(error)
                 self.metrics.failed(message, self._clock.now())
+                if self._is_stopping:
+                    logger.error("rule=%s failed while it was stopping: %s", self.id, message)
+                    break
                 delay = restarts.delay_after(self._healthy_for())
                 if delay is None:
                     logger.error("rule=%s failed: %s", self.id, message)
@@ -255,7 +261,7 @@ class Rule:
     async def _run_once(self) -> BaseException | None:
         """Run all parts; return what ended the rule, None for a regular end."""
         assert self.parts is not None
-        self._flow = self._new_flow()
+        self._flow = Flow(self._dropped)
         self._positions = self.parts.positions.copy()
         self._latest, self._was_set_back = max(self._clock.now(), self.parts.saved_at), False
         for joined in self.parts.tables:
@@ -456,7 +462,7 @@ class Rule:
             outgoing = Outgoing(result.rows, result.payloads, ticket, result.sizes, parts.start)
             if result.traces is not None:
                 follow(outgoing, result.traces, sink.name)
-            await sink.flow.put(outgoing)
+            await sink.flow.put(outgoing, sink.lane)
 
     def _receipt_of(
         self, parts: RuleParts, arrival: Arrival | None, *, has_results: bool
@@ -540,7 +546,7 @@ class Rule:
 
     # -- the queue -----------------------------------------------------------------------------
 
-    async def receive(self, arrival: Arrival) -> None:
+    async def receive(self, arrival: Arrival, lane: Lane) -> None:
         """Queue a batch from a source.
 
         Even one of only messages that are known queues: it is done with after those before it.
@@ -555,7 +561,7 @@ class Rule:
             metrics.last_message = arrival.frame.received_at
         if self._watchdog is not None:
             self._watchdog.feed()
-        await self._flow.put(arrival)
+        await self._flow.put(arrival, lane)
 
     def ended(self, source: RuleInput, error: Exception | None = None) -> None:
         """A source has nothing more, or failed for good."""
@@ -575,18 +581,8 @@ class Rule:
             return None
         return Watchdog(every, self._clock, self.status, lambda: self.metrics.last_message)
 
-    def _new_flow(self) -> Flow[Arrival | Tick]:
-        options = self.definition.options
-        overflow = Overflow(options.overflow)
-        if options.disable_buffer_full_discard is False and overflow is Overflow.BLOCK:
-            overflow = Overflow.DROP_OLDEST
-        return Flow(options.buffer_length, overflow, self._dropped)
-
     def _dropped(self, arrival: Arrival | Tick) -> None:
-        if isinstance(arrival, Tick):
-            assert self._alarm is not None
-            self._alarm.set(arrival.at)  # time can't be dropped
-            return
+        assert isinstance(arrival, Arrival)  # time has no lane, and is never dropped
         self.metrics.queued -= len(arrival)
         self.metrics.drop("queue", "full", len(arrival))
         if self.parts is not None:

@@ -18,7 +18,7 @@ from engine.offspring import begin_use, children_of
 from engine.run.alarm import Alarm
 from engine.run.caches import DESTINATION, Cache
 from engine.run.dynamic import dynamic_properties
-from engine.run.flow import Flow, FlowClosed, Overflow
+from engine.run.flow import Flow, FlowClosed, Lane, Overflow
 from engine.run.gathering import Gatherer
 from engine.run.messages import Claim, Composer, Messages
 from engine.run.messages import Outgoing as Outgoing
@@ -74,7 +74,8 @@ class SinkRunner:
         self.config = config
         self.cache = cache
         self.options = options
-        self.flow: Flow[Outgoing | Due] = Flow(options.buffer_length, Overflow.BLOCK, _never)
+        self.flow: Flow[Outgoing | Due] = Flow(_never)
+        self.lane = Lane(options.buffer_length, Overflow.BLOCK)
         self._sink = sink
         self._use = Use(config, ctx)
         self._clock = clock

@@ -296,10 +296,16 @@ class SourceRunner:
             except EndOfStream:
                 break
             except NotConnected as error:
-                self._is_lost = True
-                self._use.ctx.report_connection(False, error.message)
+                self._lost(error)
             await self.close()
             await self._clock.sleep_until(self._clock.now() + int(backoff.next() * 1000))
+
+    def _lost(self, error: NotConnected) -> None:
+        if not self._is_lost:
+            reason = error.message.removeprefix(f"{self.name}: ")
+            logger.warning("%s: not connected, and opened again until it is: %s", self.name, reason)
+        self._is_lost = True
+        self._use.ctx.report_connection(False, error.message)
 
     async def _open(self) -> None:
         source = self._source
@@ -331,6 +337,7 @@ class SourceRunner:
         self._check(batch)
         if self._is_lost:  # a batch is the proof that it is there again
             self._is_lost = False
+            logger.info("%s: connected again", self.name)
             self._use.ctx.report_connection(True)
         now = self._clock.now()
         if not batch.received_at:

@@ -14,6 +14,7 @@ import anyio
 import uvicorn
 
 from engine.errors import ConfigError
+from engine.parting import leave_tasks
 from engine.server.app import application
 from engine.server.audit import AuditLog
 from engine.server.service import Service, service
@@ -53,6 +54,7 @@ async def serve(root: Path | None, settings: ServerSettings, *, drain: float = 1
             gc.set_threshold(20_000, 5, 100)
             await answer_calls(made, listener)
             tasks.cancel_scope.cancel()
+        leave_tasks(0)
 
 
 async def answer_calls(made: Service, listener: socket.socket) -> None:

@@ -36,7 +36,6 @@ from engine.sql.inputs import Relations, streams_of
 from engine.sql.kinds import kind_of
 from engine.sql.plan import AggregateCall, AnalyticCall, RankCall
 from engine.sql.walk import children, rebuild, walk
-from engine.suggest import did_you_mean
 
 META_FUNCTIONS = frozenset({"meta", "mqtt"})
 _MQTT_KEYS = {"topic": "topic", "messageid": "messageId"}
@@ -220,8 +219,7 @@ class Binder:
     def _spec(self, call: Call) -> FunctionSpec:
         spec = self._functions.get(call.name)
         if spec is None:
-            hint = did_you_mean(call.name, self._functions.names())
-            self.fail(call, f"unknown function {call.name}", hint or "see `headrace functions`")
+            self.fail(call, f"unknown function {call.name}", self._functions.remedy(call.name))
         return spec
 
     def _aggregate(self, call: Call, bound: Call, alias: AliasOf, clause: Clause) -> Expr:

@@ -18,6 +18,7 @@ from engine.blame import place_of, told
 from engine.errors import ConfigError, EngineError, RowError
 from engine.functions.stateful import Accumulator, Tracker
 from engine.sql.kinds import Kind, kind_of
+from engine.suggest import did_you_mean
 
 _CATEGORIES = (
     "math",
@@ -324,6 +325,10 @@ class FunctionRegistry:
     def names(self) -> list[str]:
         inherited = self._parent.names() if self._parent else []
         return sorted({*inherited, *self._specs})
+
+    def remedy(self, name: str) -> str:
+        """Return what to do about a name that no function has."""
+        return did_you_mean(name, self.names()) or "see `headrace functions`"
 
     def __iter__(self) -> Iterator[FunctionSpec]:
         for name in self.names():

@@ -14,7 +14,9 @@ import anyio
 from anyio.abc import TaskGroup
 
 from engine.api import CURRENT_USE, Config, Context, Use
+from engine.blame import place_of
 from engine.errors import ConfigError, EngineError, NotConnected
+from engine.offspring import Tamed
 from engine.plugin.files import plugin_name
 from engine.registry import Plugin, PluginKind, PluginRegistry
 from engine.run.context import PluginContext
@@ -115,9 +117,8 @@ class Stand:
             await work()
             for _ in range(20):  # what was cancelled gets the time to end
                 await asyncio.sleep(0)
-            if left := [
-                task.get_name() for task in asyncio.all_tasks() - before if not task.done()
-            ]:
+            left = {_running(task) for task in asyncio.all_tasks() - before if not task.done()}
+            if left:
                 self.problems.note(f"leaves tasks behind: {', '.join(sorted(left))}")
             for task in asyncio.all_tasks() - before:
                 task.cancel()
@@ -162,7 +163,7 @@ class Stand:
     async def within(self, what: str, work: Awaitable[T]) -> T | None:
         """Wait for something that the plugin does; note it if that fails or takes too long."""
         try:
-            return await asyncio.wait_for(work, self.seconds)
+            return await asyncio.wait_for(_tamed(work, what), self.seconds)
         except TimeoutError:
             self.problems.note(f"{what} takes longer than {self.seconds:g} s")
         except Exception as error:
@@ -182,7 +183,7 @@ class Stand:
         for steps in STEPS:
             trial = make()
             CURRENT_USE.set(trial.use)
-            task = asyncio.ensure_future(work(trial))
+            task = asyncio.ensure_future(_tamed(work(trial), what))
             for _ in range(steps):
                 await asyncio.sleep(0)
             is_over = task.done()
@@ -259,9 +260,22 @@ def _plugin(kind: PluginKind, plugin: Any, registry: PluginRegistry) -> Plugin:
     return registry.get(kind, name)
 
 
+def _tamed(work: Awaitable[T], what: str) -> Awaitable[T]:
+    """Make an error of the plugin of what would end the program, as the engine does."""
+    return Tamed(work, what) if isinstance(work, Coroutine) else work
+
+
+def _running(task: asyncio.Task[Any]) -> str:
+    """Return the name that somebody gave to a task, else the function that it runs."""
+    name = task.get_name()
+    return getattr(task.get_coro(), "__qualname__", name) if name.startswith("Task-") else name
+
+
 def text_of(error: BaseException) -> str:
-    """Return an error for a list of problems."""
-    return f"{type(error).__name__}: {error}".partition("\n")[0]
+    """Return an error for a list of problems, with the place in the plugin if it is known."""
+    text = f"{type(error).__name__}: {error}".partition("\n")[0]
+    place = place_of(error)
+    return f"{text} at {place}" if place and place not in text else text
 
 
 def _left_threads(before: set[threading.Thread]) -> list[str]:

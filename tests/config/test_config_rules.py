@@ -22,7 +22,7 @@ def test_a_rule_has_the_documented_defaults() -> None:
     options = found.options
     assert (options.late_tolerance, options.checkpoint_interval) == (1, 300)
     assert (options.concurrency, options.buffer_length, options.qos) == (1, 1024, 0)
-    assert (options.overflow, options.late) == ("block", "drop")
+    assert (options.overflow, options.late) == (None, "drop")
     assert options.restart_strategy == RestartStrategy(
         attempts=0, delay=options.late_tolerance, multiplier=2, jitter_factor=0.1
     )
@@ -87,7 +87,7 @@ def test_all_that_a_rule_may_say() -> None:
 @pytest.mark.parametrize(
     ("options", "overflow"),
     [
-        ({}, "block"),
+        ({}, None),  # as the stream says
         ({"disableBufferFullDiscard": True}, "block"),
         ({"disableBufferFullDiscard": False}, "dropOldest"),
         ({"disableBufferFullDiscard": "false"}, "dropOldest"),
@@ -95,7 +95,7 @@ def test_all_that_a_rule_may_say() -> None:
     ],
 )
 def test_ekuipers_switch_for_full_buffers_is_an_overflow_policy(
-    options: dict[str, object], overflow: str
+    options: dict[str, object], overflow: str | None
 ) -> None:
     assert options_from(options).overflow == overflow
 

@@ -242,9 +242,25 @@ class HangingAck(Ticks):
         await asyncio.sleep(3600)
 
 
+class Quitting(Ticks):
+    async def open(self) -> None:
+        raise SystemExit(3)
+
+
+class LeavingUnnamed(Ticks):
+    async def open(self) -> None:
+        self._task = asyncio.create_task(poll_forever())
+
+
+async def poll_forever() -> None:
+    await asyncio.sleep(3600)
+
+
 @pytest.mark.parametrize(
     ("source", "problem"),
     [
+        (Quitting, f"SystemExit: 3 at {__file__}:"),
+        (LeavingUnnamed, "leaves tasks behind: poll_forever"),
         (WrongPartitions, "partitions() gives ['a', 'a'], no list of different texts"),
         (WrongHead, "head() gives {'': None}, no dict with a number or text for each partition"),
         (OtherHead, "head() names elsewhere, which partitions() doesn't have"),

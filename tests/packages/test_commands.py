@@ -61,6 +61,14 @@ def test_from_a_new_plugin_to_its_removal(tmp_path: Path) -> None:
     assert not [name for name in tree(site) if not name.endswith("/")]
 
 
+def test_a_version_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
+    data_of("plugin", "new", "function", "limit", cwd=tmp_path)
+    command = ("plugin", "pack", "function", "limit", "--version", "../../out")
+    done = headrace(*command, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "'../../out' can't be the version of a file" in done.stderr
+
+
 @pytest.mark.parametrize("kind", ["source", "sink", "function"])
 def test_a_new_plugin_passes_its_own_test(tmp_path: Path, kind: str) -> None:
     written = data_of("plugin", "new", kind, "myOwn", cwd=tmp_path)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -286,3 +289,169 @@ def test_a_process_with_a_stubborn_plugin_ends_all_the_same(tmp_path: Path) -> N
     )
     assert done.returncode == 0, done.stderr
     assert "the process ends without them" in done.stderr
+
+
+async def test_a_source_that_cannot_be_opened_is_told_once_with_the_reason(
+    engine: Engine, collected: Rows, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        rule = await source(
+            engine,
+            open=(
+                "self.ctx.incr_counter('opened')\n"
+                "        if self.ctx.get_counter('opened') < 3: raise NotConnected('no cable')"
+            ),
+            run="await emit(Batch([{'a': 1}]))",
+        )
+        await eventually(rule.finished.is_set)
+    told = [one for one in caplog.messages if "connected" in one]
+    assert told == [
+        "source[bads]: not connected, and opened again until it is: no cable",
+        "source[bads]: connected again",
+    ]
+
+
+async def test_a_sink_that_is_lost_is_told_once_with_the_reason(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        rule = await sink(
+            engine,
+            collect=(
+                "self.ctx.incr_counter('asked')\n"
+                "        if self.ctx.get_counter('asked') < 3: raise TimeoutError('no answer')"
+            ),
+        )
+        await eventually(lambda: rule.status.state == "running")
+        await engine.push("demo", [{"a": 1}])
+        await eventually(lambda: rule.metrics.delivered == 1)
+    told = [one for one in caplog.messages if "connected" in one]
+    assert told == [
+        "sink[bad_0]: not connected, and tried again until it is: no answer",
+        "sink[bad_0]: connected again",
+    ]
+
+
+async def test_what_ends_the_program_is_told_with_its_place(
+    engine: Engine, collected: Rows
+) -> None:
+    rule = await source(engine, run="sys.exit(3)")
+    await eventually(rule.finished.is_set)
+    path = engine.root / "plugins" / "sources" / "bad.py"
+    assert f"SystemExit: 3 at {path}:9" in rule.status.message
+
+
+async def test_what_fails_while_the_rule_is_stopping_is_told(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun, path = engine.root / "begun", engine.root / "plugins" / "sinks" / "bad.py"
+    rule = await sink(
+        engine,
+        collect=(
+            "self.ctx.root_path.joinpath('begun').touch()\n"
+            "        while not self.ctx.root_path.joinpath('enough').exists():\n"
+            "            await asyncio.sleep(0.01)\n"
+            "        raise SystemExit(5)"
+        ),
+    )
+    await eventually(lambda: rule.status.state == "running")
+    await engine.push("demo", [{"a": 1}])
+    await eventually(begun.exists)
+    stopping = asyncio.create_task(engine.stop("bad"))
+    await eventually(lambda: rule.status.state == "stopping")
+    (engine.root / "enough").touch()
+    await stopping
+    assert rule.status.state == "stopped"
+    assert rule.metrics.last_error.startswith(f"sink[bad_0]: SystemExit: 5 at {path}:")
+    assert "rule=bad failed while it was stopping: sink[bad_0]: SystemExit: 5" in caplog.text
+
+
+THREADS = """\
+import threading, time
+from engine.api import Batch, Config, Sink
+class Staying(Sink[Config]):
+    async def open(self):
+        threading.Thread(target=time.sleep, args=(60,), name="staying").start()
+    async def collect(self, batch): ...
+"""
+PARTING = """\
+import sys
+import engine.parting
+from engine.cli import main
+engine.parting.GRACE = 0.1
+main(sys.argv[1:])
+"""
+
+
+def test_the_process_ends_although_a_thread_of_a_plugin_does_not(tmp_path: Path) -> None:
+    folder = tmp_path / "plugins" / "sinks"
+    folder.mkdir(parents=True)
+    (folder / "staying.py").write_text(THREADS)
+    rule = tmp_path / "rule.yaml"
+    rule.write_text(
+        "streams: {s: {type: simulator, interval: 1ms, data: [{a: 1}], loop: false}}\n"
+        "rules: [{id: r, sql: SELECT a FROM s, actions: [{staying: {}}]}]\n"
+    )
+    command = [sys.executable, "-c", PARTING, "run", str(rule), "--root", str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 0
+    assert "error: threads of plugins don't end: staying; the process ends" in ended.stderr
+
+
+LOOKUP = """\
+from engine.api import LookupSource
+class Bad(LookupSource):
+    async def open(self):
+        raise ValueError("no password")
+    async def lookup(self, fields, keys, values):
+        return []
+"""
+
+
+async def test_a_table_that_cannot_be_opened_stops_the_rules_that_join_it_only(
+    engine: Engine, collected: Rows
+) -> None:
+    write(engine, "sources", LOOKUP)
+    engine.define_stream("other", type="memory", datasource="other")
+    engine.define("CREATE TABLE t () WITH (TYPE='bad', KIND='lookup', KEY='id')")
+    query = "SELECT a FROM other INNER JOIN t ON other.a = t.id"
+    path = engine.root / "plugins" / "sources" / "bad.py"
+    with pytest.raises(EngineError) as caught:
+        await engine.start({"id": "bad", "sql": query, "actions": [{"collect": {}}]})
+    message = caught.value.message
+    assert message == f"source[t]: open() failed: ValueError: no password at {path}:4"
+    await check_others(engine, collected)
+
+
+VALIDATING = """\
+import sys
+from engine.api import Config, Function, Sink
+class Bad({base}):
+    def validate(self, *args):
+        {body}
+    def exec(self, ctx, value):
+        return value
+    async def collect(self, batch): ...
+"""
+
+
+@pytest.mark.parametrize("kind", ["sink", "function"])
+@pytest.mark.parametrize(
+    ("body", "raised"), [("sys.exit(3)", "SystemExit: 3"), ("1 / 0", "ZeroDivisionError: division")]
+)
+async def test_a_validation_that_fails_refuses_its_rule_with_the_place(
+    engine: Engine, collected: Rows, kind: str, body: str, raised: str
+) -> None:
+    base = "Sink[Config]" if kind == "sink" else "Function"
+    folder = engine.root / "plugins" / f"{kind}s"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "bad.py"
+    path.write_text(VALIDATING.format(base=base, body=body))
+    sql, action = ("*", "bad") if kind == "sink" else ("bad(a)", "collect")
+    rule = {"id": "bad", "sql": f"SELECT {sql} FROM demo", "actions": [{action: {}}]}
+    with pytest.raises(EngineError) as caught:
+        await engine.start(rule)
+    message = caught.value.message
+    assert f"validate() failed: {raised}" in message
+    assert f" at {path}:5" in message
+    await check_others(engine, collected)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -120,8 +121,8 @@ def test_a_table_that_changes_counts_at_once(root: PluginRoot) -> None:
 def test_one_broken_function_of_a_table_spoils_no_other(root: PluginRoot) -> None:
     root.write("functions", "geo.py", GEO.replace("Decode()", "5"))
     assert root.answer("geoEncode") == "encoded"
-    assert "geoDecode is a int" in root.error("functions", "geoDecode")
-    assert "geoDecode is a int" in root.registry.describe(PluginKind.FUNCTION, "geo").error
+    assert "geoDecode is of type int" in root.error("functions", "geoDecode")
+    assert "geoDecode is of type int" in root.registry.describe(PluginKind.FUNCTION, "geo").error
 
 
 @pytest.mark.parametrize(
@@ -180,13 +181,30 @@ def test_a_built_in_function_is_not_overloaded(root: PluginRoot, name: str) -> N
 async def test_rules_keep_the_built_in_function_and_the_log_says_so(
     root: PluginRoot, caplog: pytest.LogCaptureFixture
 ) -> None:
-    root.function("upper.py")
+    path = root.function("upper.py")
     with caplog.at_level(logging.ERROR):
         async with Engine(root.path) as engine:
             spec = engine.functions.get("upper")
     assert spec is not None
     assert spec.category == "text"
-    assert "plugin upper isn't used: upper is a built-in function" in caplog.messages
+    told = f"plugin upper isn't used: {path}: upper is a built-in function\n"
+    assert caplog.messages == [f"{told}  hint: give the function another name"]
+
+
+def test_names_in_a_table_are_exact(root: PluginRoot) -> None:
+    root.write("functions", "geo.py", GEO.replace('"geoDecode"', '"GeoDecode"'))
+    assert root.answer("GeoDecode") == "decoded"
+    assert root.registry.describe(PluginKind.FUNCTION, "GeoDecode").name == "geo"
+    assert not root.registry.has(PluginKind.FUNCTION, "geoDecode")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [(5, "this is of type int, no function"), (partial(max, 1), "a function has no name")],
+)
+def test_what_is_no_function_is_not_registered(root: PluginRoot, given: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Engine(root.path).function(given)
 
 
 def test_a_registered_function_is_a_plugin(root: PluginRoot) -> None:
@@ -298,7 +316,7 @@ def test_a_registered_plugin_that_breaks_the_contract_is_refused(root: PluginRoo
 
     with pytest.raises(PluginError, match=r"registered sink odd: Odd.collect doesn't take"):
         root.registry.register(PluginKind.SINK, "odd", Odd)
-    with pytest.raises(PluginError, match="is a str"):
+    with pytest.raises(PluginError, match="is of type str"):
         root.registry.register(PluginKind.SINK, "odd", "text")
     with pytest.raises(PluginError, match="is a built-in function"):
         root.registry.register(PluginKind.FUNCTION, "upper", Function)

@@ -12,8 +12,11 @@ from tempfile import TemporaryDirectory
 from textwrap import dedent
 
 import pytest
+from typer.testing import CliRunner
 
-from engine.errors import PluginError
+from engine import Engine
+from engine.cli import app
+from engine.errors import EngineError, PluginError
 from engine.registry import PluginKind
 from tests.plugins.folder import PluginRoot
 
@@ -60,7 +63,11 @@ BROKEN = {
         """,
         r"{path}:3: expected the symbol Odd, found Even(.|\n)*hint: name the class Odd",
     ),
-    "a symbol of a wrong type": ("functions", "import os\nOdd = 5\n", "{path}:2: Odd is a int"),
+    "a symbol of a wrong type": (
+        "functions",
+        "import os\nOdd = 5\n",
+        "{path}:2: Odd is of type int",
+    ),
     "a class that is no plugin": (
         "functions",
         "\nclass Odd:\n    pass\n",
@@ -346,6 +353,41 @@ def as_nobody() -> Iterator[None]:
         os.seteuid(own)
 
 
+async def test_a_rule_hears_of_the_folder_that_may_have_its_function() -> None:
+    with TemporaryDirectory() as folder:
+        root = PluginRoot(Path(folder))
+        Path(folder).chmod(0o755)
+        path = root.function("mine.py").parent
+        path.chmod(0)
+        try:
+            with as_nobody():
+                async with Engine(root.path) as engine:
+                    engine.define_stream("demo", type="memory", datasource="demo")
+                    with pytest.raises(EngineError, match="unknown function mine") as caught:
+                        await engine.start(
+                            {"id": "r", "sql": "SELECT mine(a) FROM demo", "actions": [{"nop": {}}]}
+                        )
+                assert f"{path} can't be read: Permission denied" in str(caught.value)
+        finally:
+            path.chmod(0o755)
+
+
+@pytest.mark.parametrize("command", [("list",), ("new", "sink", "own"), ("remove", "sink", "odd")])
+def test_no_command_fails_at_a_locked_folder(command: tuple[str, ...]) -> None:
+    with TemporaryDirectory() as folder:
+        root = PluginRoot(Path(folder))
+        Path(folder).chmod(0o755)
+        root.write("sinks", "odd.py", "")
+        path = root.path / "plugins"
+        path.chmod(0)
+        try:
+            with as_nobody():
+                outcome = CliRunner().invoke(app, ["plugin", *command, "--root", folder])
+        finally:
+            path.chmod(0o755)
+        assert outcome.exception is None or isinstance(outcome.exception, EngineError)
+
+
 @pytest.mark.parametrize("locked", ["odd.py", "odd/part.py", "odd", "."])
 def test_what_permissions_forbid_is_an_error_of_its_own(locked: str) -> None:
     with TemporaryDirectory() as folder:
@@ -589,7 +631,7 @@ def test_two_distributions_with_one_plugin_are_a_clash(root: PluginRoot, site: S
     ("text", "message"),
     [
         ("import surely_not_there\n", "ModuleNotFoundError: No module named 'surely_not_there'"),
-        ("Anything = 5\n", "Anything is a int"),
+        ("Anything = 5\n", "Anything is of type int"),
         ("class Anything: ...\n", "Anything is no Function"),
         ("raise SystemExit(1)\n", "SystemExit"),
     ],
