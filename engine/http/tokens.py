@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any
 
 import anyio
@@ -114,4 +115,4 @@ class Tokens:
         except (RowError, ValueError) as error:
             raise NotConnected(f"oAuth.access.expire: {error}") from None
         self._fields = fields
-        self._due = self._clock.now() + int(seconds * 500) if seconds > 0 else None
+        self._due = self._clock.now() + int(seconds * 500) if 0 < seconds < inf else None

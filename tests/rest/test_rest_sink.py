@@ -407,6 +407,18 @@ async def test_why_nothing_is_refreshed_is_told_once(
     await eventually(lambda: rule.metrics.delivered == 1)
 
 
+@pytest.mark.parametrize("seconds", ["Infinity", "1e999", "nan", "-1"])
+async def test_a_token_that_never_expires_is_kept(
+    engine: Engine, server: Server, seconds: str
+) -> None:
+    properties = Door(server).properties
+    properties["oAuth"]["access"]["expire"] = seconds
+    rule = await start(engine, server.url + "/in", **properties)
+    await push(engine, *rows(1))
+    await eventually(lambda: rule.metrics.delivered == 1)
+    assert server.paths == ["/token", "/in"]
+
+
 @pytest.mark.parametrize("reply", [(401, b""), (500, b""), (200, b"[]"), (200, b"?"), (200, b"{}")])
 async def test_without_a_token_results_wait(engine: Engine, server: Server, reply: Reply) -> None:
     door = Door(server)
