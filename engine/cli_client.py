@@ -226,7 +226,7 @@ def export(file: Path, server: Server = _LOCAL, token: Token = "") -> None:
     path = "/v2/data/export" if file.suffix in (".yaml", ".yml") else "/data/export"
     text = Client(server, token).call("GET", path)
     try:
-        file.write_text(text)
+        file.write_text(text, "utf-8")
     except OSError as error:
         raise ConfigError(f"can't write {file}: {error.strerror}") from None
 
@@ -258,7 +258,7 @@ def _text(given: str) -> str:
     if not given.startswith("@"):
         return given
     try:
-        return Path(given[1:]).read_text()
+        return Path(given[1:]).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"can't read {given[1:]}: {error}") from None
 

@@ -15,13 +15,12 @@ import httpx
 import msgspec
 
 from engine.api import ConfigError, Context, NotConnected, RowError
+from engine.http.confined import ConfinedTransport
 from engine.http.options import HttpConfig
 from engine.networks import Forbidden, Networks
 
 _PASSING = frozenset({408, 425, 429})
 """Status codes that another attempt may not see, beside those of 500 and above."""
-_KEPT = 30.0
-"""Seconds for which the address of a host that was allowed is used again."""
 
 _log = logging.getLogger("httpx")
 if _log.level == logging.NOTSET:
@@ -114,9 +113,10 @@ class Client:
             max_connections=self._connections, max_keepalive_connections=self._connections
         )
         transport: httpx.AsyncBaseTransport | None = None
-        if self._networks is not None:  # then no proxy either, which could ask anybody
-            inner = httpx.AsyncHTTPTransport(verify=verify, limits=limits, trust_env=False)
-            transport = _Confined(inner, self._networks)
+        if self._networks is not None:
+            transport = ConfinedTransport(
+                self._networks, verify=verify, connections=self._connections
+            )
         self._client = httpx.AsyncClient(
             verify=verify,
             limits=limits,
@@ -209,44 +209,6 @@ class Client:
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
-
-
-class _Confined(httpx.AsyncBaseTransport):
-    """Connects to the very address that was found to be allowed, for each redirection anew."""
-
-    def __init__(self, inner: httpx.AsyncBaseTransport, networks: Networks) -> None:
-        self._inner = inner
-        self._networks = networks
-        self._known: dict[tuple[str, int], tuple[float, str]] = {}
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        url = request.url
-        address = await self._address(url.host, _port(url))
-        return await self._inner.handle_async_request(
-            httpx.Request(
-                request.method,
-                url.copy_with(host=address),
-                headers=request.headers,
-                stream=request.stream,
-                extensions={**request.extensions, "sni_hostname": url.host},
-            )
-        )
-
-    async def _address(self, host: str, port: int) -> str:
-        now = anyio.current_time()
-        until, address = self._known.get((host, port), (0.0, ""))
-        if now < until:
-            return address
-        try:
-            address = await self._networks.address(host, port)
-        except (OSError, UnicodeError):
-            raise httpx.ConnectError(f"the host {host[:60]!r} isn't known") from None
-        self._known = {key: known for key, known in self._known.items() if known[0] > now}
-        self._known[host, port] = now + _KEPT, address
-        return address
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
 
 
 def _port(url: httpx.URL) -> int:

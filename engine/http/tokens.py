@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any
 
 import anyio
 
-from engine.api import NotConnected, RowError
-from engine.clock import Clock
+from engine.api import Context, NotConnected, RowError
 from engine.http.client import Client
 from engine.http.options import Access, OAuth, Refresh
 from engine.template import Render, compile_template
@@ -48,14 +48,15 @@ class _Request:
 class Tokens:
     """Has the fields of the newest reply of ``oAuth``, which headers can be made of."""
 
-    def __init__(self, config: OAuth, client: Client, clock: Clock) -> None:
+    def __init__(self, config: OAuth, client: Client, ctx: Context) -> None:
         """``client`` need not be open yet.
 
         Raises:
             ConfigError: a template is malformed.
         """
         self._client = client
-        self._clock = clock
+        self._clock = ctx.clock
+        self._logger = ctx.logger
         self._access = _Request("oAuth.access", config.access)
         self._refresh: _Request | None = None
         if config.refresh is not None:
@@ -63,6 +64,7 @@ class Tokens:
         self._expire: Render = compile_template(str(config.access.expire))
         self._fields: dict[str, Any] | None = None
         self._due: int | None = None
+        self._told = ""
         self._turn = anyio.Lock()
 
     async def fields(self) -> Mapping[str, Any]:
@@ -93,11 +95,18 @@ class Tokens:
         if self._refresh is not None and self._fields is not None:
             try:
                 self._take({**self._fields, **await self._refresh.send(self._client, self._fields)})
-            except NotConnected:
-                pass  # what was to be exchanged may be void itself
+            except NotConnected as error:  # what was to be exchanged may be void itself
+                self._tell(str(error))
             else:
+                self._told = ""
                 return
         self._take(await self._access.send(self._client, {}))
+
+    def _tell(self, why: str) -> None:
+        """Log once why nothing could be refreshed, however often that is tried."""
+        if why != self._told:
+            self._told = why
+            self._logger.warning("%s; oAuth.access is asked for another token", why)
 
     def _take(self, fields: dict[str, Any]) -> None:
         try:
@@ -106,4 +115,4 @@ class Tokens:
         except (RowError, ValueError) as error:
             raise NotConnected(f"oAuth.access.expire: {error}") from None
         self._fields = fields
-        self._due = self._clock.now() + int(seconds * 500) if seconds > 0 else None
+        self._due = self._clock.now() + int(seconds * 500) if 0 < seconds < inf else None

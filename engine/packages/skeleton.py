@@ -176,7 +176,7 @@ def create(root: Path, kind: PluginKind, name: str) -> tuple[Path, Path]:
                 raise PluginError(f"{path} is there already", hint="choose another name")
             path.parent.mkdir(parents=True, exist_ok=True)
         for path, text in zip(paths, (_PLUGINS[kind], _TESTS[kind]), strict=True):
-            path.write_text(text.format(name=name, Name=symbol_of(name)))
+            path.write_text(text.format(name=name, Name=symbol_of(name)), "utf-8")
     except OSError as error:
         raise PluginError(
             f"{error.filename}: can't be written: {error.strerror}",

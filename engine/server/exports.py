@@ -82,7 +82,7 @@ class Exports:
         for section, part in self._parts.items():
             found[section] = {
                 name: show(text)
-                for name, text in part.export().items()
+                for name, text in (await part.export()).items()
                 if needs is None or needs.has_entry(section, name)
             }
         if needs is None:

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
 import msgspec
 
-from engine.errors import ConfigError
+from engine.server.definitions import Condition, anything
 from engine.server.fetch import Fetcher
 from engine.server.names import checked_name
 from engine.server.problems import Problem, missing
 from engine.server.secrets import masked, restored
-from engine.server.staging import (
-    is_zip,
-    placeless,
-    staging,
-    texts_in,
-    unzipped,
-    write_texts,
-)
+from engine.server.service_files import ServiceFiles
 from engine.server.turns import Turns
 from engine.services.description import ServiceDef
 from engine.services.functions import ServiceFunction, Services
 
-_SCHEMAS = "schemas"
 _FUNCTIONS = "functions"
+_TURN = "services"
+"""One for all services: they share the names of functions."""
 
 
 class ExternalDef(msgspec.Struct, frozen=True):
@@ -47,6 +39,7 @@ class ExternalServices:
 
     def __init__(self, services: Services, turns: Turns, fetcher: Fetcher) -> None:
         self._services = services
+        self._files = ServiceFiles(services)
         self._turns = turns
         self._fetcher = fetcher
 
@@ -56,17 +49,18 @@ class ExternalServices:
         """Return the names of all services."""
         return list(self._services.services())
 
-    def get(self, name: str) -> dict[str, Any]:
-        """Return a service, without secrets in its headers.
+    async def get(self, name: str) -> tuple[dict[str, Any], str]:
+        """Return a service, without secrets in its headers, and all that is stored of it.
 
         Raises:
             Problem: there is none.
         """
-        found: ServiceDef | None = self._services.services().get(name)
-        if found is None:
+        async with self._turns.of(_TURN):
+            found, kept = await anyio.to_thread.run_sync(self._stored, name)
+        if found is None or kept is None:
             raise missing(f"service {name}")
         shown: dict[str, Any] = masked(_plain(found))
-        return {"name": name, **shown}
+        return {"name": name, **shown}, kept
 
     def functions(self) -> list[dict[str, str]]:
         """Return all functions and where they come from."""
@@ -91,50 +85,47 @@ class ExternalServices:
         Raises:
             EngineError: there is one of that name, or it can't be used.
         """
-        async with self._turns.of(f"service {given.name}"):
+        data = await self._data(given)
+        async with self._turns.of(_TURN):
             if given.name in self._services.services():
                 raise Problem(f"service {given.name} is there already")
-            await self._put(given)
+            await self._put(given, data)
 
-    async def replace(self, given: ExternalDef) -> None:
+    async def replace(self, given: ExternalDef, condition: Condition = anything) -> None:
         """Replace a service, or add it.
 
         Raises:
             EngineError: it can't be used; what was there stays.
         """
-        async with self._turns.of(f"service {given.name}"):
-            await self._put(given)
+        data = await self._data(given)
+        async with self._turns.of(_TURN):
+            await self._check(given.name, condition)
+            await self._put(given, data)
 
-    async def drop(self, name: str) -> None:
+    async def drop(self, name: str, condition: Condition = anything) -> None:
         """Forget a service; rules that call it can't start any more.
 
         Raises:
             Problem: there is none, or it stands in a file of the server's administrator.
         """
-        path = self._services.folder / f"{checked_name(name, 'name of a service')}.json"
-        async with self._turns.of(f"service {name}"):
+        path = self._files.path_of(checked_name(name, "name of a service"))
+        async with self._turns.of(_TURN):
             if not path.is_file():
                 if name in self._services.services():
                     raise Problem(
                         f"service {name} stands in a file of the root", hint="delete that"
                     )
                 raise missing(f"service {name}")
-            await anyio.to_thread.run_sync(path.unlink)
+            await self._check(name, condition)
+            await anyio.to_thread.run_sync(self._files.remove, name)
 
     # -- export and import ---------------------------------------------------------------------
 
-    def export(self) -> dict[str, str]:
+    async def export(self) -> dict[str, str]:
         """Return all services that clients have put here, as JSON, by name."""
-        folder = self._services.folder
-        found = {}
-        for path in sorted(folder.glob("*.json")):
-            entry = {
-                "name": path.stem,
-                "content": msgspec.json.decode(path.read_bytes()),
-                "files": texts_in(folder / _SCHEMAS, ".proto"),
-            }
-            found[path.stem] = msgspec.json.encode(entry).decode()
-        return found
+        async with self._turns.of(_TURN):
+            found = await anyio.to_thread.run_sync(self._files.export)
+        return {name: msgspec.json.encode(entry).decode() for name, entry in found.items()}
 
     def is_code(self, key: str, entry: dict[str, Any]) -> bool:
         """Tell that services make the server call wherever they say."""
@@ -150,66 +141,50 @@ class ExternalServices:
 
     async def clear(self, *, code: bool) -> None:
         """Forget all services that clients have put here, if ``code`` may be changed."""
-        for path in sorted(self._services.folder.glob("*.json")) if code else ():
-            await self.drop(path.stem)
+        for name in self._files.names() if code else ():
+            await self.drop(name)
 
     # -- inside --------------------------------------------------------------------------------
 
-    async def _put(self, given: ExternalDef) -> None:
+    async def _data(self, given: ExternalDef) -> bytes:
+        """Return what a client has given, which nobody has to wait for in a turn."""
         checked_name(given.name, "name of a service")
         if given.name == _FUNCTIONS:
             raise Problem(f"a service can't be called {given.name}", hint="that is a path here")
         if bool(given.content) == bool(given.file):
             raise Problem("give either 'content' or 'file'")
         if given.file:
-            data = await self._fetcher.read(given.file)
-        elif isinstance(given.content, str):
-            data = given.content.encode("utf-8", "surrogatepass")
-        else:
-            known = self._services.services().get(given.name)
-            data = msgspec.json.encode(restored(given.content, _plain(known)))
-        await anyio.to_thread.run_sync(self._try_out, given.name, data, given.files)
+            return await self._fetcher.read(given.file)
+        if isinstance(given.content, str):
+            return given.content.encode("utf-8", "surrogatepass")
+        return msgspec.json.encode(given.content)
 
-    def _try_out(self, name: str, data: bytes, files: dict[str, str]) -> None:
-        """Write a service beside all others, load it there, and only then put it in place."""
-        folder = self._services.folder
-        with staging(folder, f"service {name}") as staged:
-            path = staged / f"{name}.json"
-            if is_zip(data):
-                _unzip(data, staged, path)
-            else:
-                path.write_bytes(data)
-                write_texts(staged / _SCHEMAS, files, ".proto")
-            try:
-                functions = self._services.try_out(path)
-            except ConfigError as error:
-                raise Problem(placeless(str(error), staged)) from None
-            known = self._services.functions()
-            for function in functions:
-                if function in known and known[function].service != name:
-                    raise Problem(f"{function} is a function of {known[function].service} already")
-            for relative in texts_in(staged / _SCHEMAS, ".proto"):
-                target = folder / _SCHEMAS / relative
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(staged / _SCHEMAS / relative, target)
-            os.replace(path, folder / path.name)
+    async def _check(self, name: str, condition: Condition) -> None:
+        _, kept = await anyio.to_thread.run_sync(self._stored, name)
+        condition(kept)
+
+    def _stored(self, name: str) -> tuple[ServiceDef | None, str | None]:
+        """Return a service, and it with its schemas as text; None if there is none."""
+        found: ServiceDef | None = self._services.services().get(name)
+        if found is None:
+            return None, None
+        kept = {"content": _plain(found), "files": self._files.schemas_of(found)}
+        return found, msgspec.json.encode(kept).decode()
+
+    async def _put(self, given: ExternalDef, data: bytes) -> None:
+        known = self._services.services().get(given.name)
+        data = _with_secrets(data, _plain(known))
+        await anyio.to_thread.run_sync(self._files.put, given.name, data, given.files)
 
 
-def _unzip(data: bytes, staged: Path, path: Path) -> None:
-    """Unpack a service and the schemas that it names.
-
-    Raises:
-        EngineError: the zip is damaged, or holds anything else.
-    """
-    for found in unzipped(data, staged):
-        is_schema = found.parts[0] == _SCHEMAS and found.suffix == ".proto"
-        if str(found) != path.name and not is_schema:
-            raise Problem(
-                f"{found} has no place in the zip of a service",
-                hint=f"it holds {path.name} and a folder {_SCHEMAS} with .proto files",
-            )
-    if not path.is_file():
-        raise Problem(f"the zip has no {path.name}")
+def _with_secrets(data: bytes, known: Any) -> bytes:
+    """Return a description whose ``***`` are the secrets of the one that is there."""
+    try:
+        given = msgspec.json.decode(data)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        return data  # a zip, or malformed: whoever reads it says where
+    meant = restored(given, known)
+    return data if meant == given else msgspec.json.encode(meant)
 
 
 def _plain(found: ServiceDef | None) -> Any:

@@ -71,14 +71,13 @@ class Fetcher:
         except ImportError:
             raise Problem("URLs can't be read: install 'headrace[http]'") from None
 
-        async with httpx.AsyncClient(trust_env=False, timeout=_SECONDS) as client:
+        from engine.http.confined import ConfinedTransport
+
+        transport = ConfinedTransport(self._networks)
+        async with httpx.AsyncClient(transport=transport, timeout=_SECONDS) as client:
             for _ in range(_REDIRECTS + 1):
-                target, headers, extensions = await self._pinned(url)
-                request = client.build_request(
-                    "GET", target, headers=headers, extensions=extensions
-                )
                 try:
-                    response = await client.send(request, stream=True)
+                    response = await client.send(client.build_request("GET", url), stream=True)
                     try:
                         if response.is_redirect:
                             url = str(httpx.URL(url).join(response.headers["location"]))
@@ -93,6 +92,8 @@ class Fetcher:
                         return await self._body(response.aiter_bytes(), url)
                     finally:
                         await response.aclose()
+                except Forbidden as error:
+                    raise Problem(error.message, hint=error.hint) from None
                 except (httpx.HTTPError, httpx.InvalidURL) as error:
                     host = urlsplit(url).hostname
                     raise Problem(f"can't read from {host}: {error}", code=IO) from None
@@ -105,28 +106,6 @@ class Fetcher:
             if len(data) > self._largest:
                 break
         return self._checked(bytes(data), url)
-
-    async def _pinned(self, url: str) -> tuple[str, dict[str, str], dict[str, str]]:
-        """Return a URL with a checked address for its host, and what keeps the name known."""
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        try:
-            port = parts.port or (443 if parts.scheme == "https" else 80)
-        except ValueError:
-            raise Problem(f"the port of {url[:60]!r} is no number") from None
-        address = await self._address(host, port)
-        shown = f"[{address}]" if ":" in address else address
-        target = parts._replace(netloc=f"{shown}:{port}").geturl()
-        named = f"[{host}]" if ":" in host else host
-        return target, {"Host": f"{named}:{port}"}, {"sni_hostname": host}
-
-    async def _address(self, host: str, port: int) -> str:
-        try:
-            return await self._networks.address(host, port)
-        except Forbidden as error:
-            raise Problem(error.message, hint=error.hint) from None
-        except (OSError, UnicodeError):
-            raise Problem(f"the host {host[:60]!r} isn't known", code=IO) from None
 
     def _checked(self, data: bytes, what: str) -> bytes:
         if len(data) > self._largest:

@@ -100,11 +100,12 @@ class Imports:
         sections = _sections_of(text, is_json=is_json)
         async with self._taking:
             imported = Imported()
-            sections = KnownSecrets(self._definitions, self._parts).restore(sections)
+            entries = {section: await part.export() for section, part in self._parts.items()}
+            sections = KnownSecrets(self._definitions, entries).restore(sections)
             if partial:
                 await self._take_all(sections, imported, code=code)
             else:
-                await self._replace_all(sections, imported, code=code)
+                await self._replace_all(sections, imported, entries, code=code)
             for section in _NOT_HERE:
                 for name in sections[section]:
                     imported.failures[section][name] = "this server has no use for it"
@@ -112,14 +113,19 @@ class Imports:
             return imported
 
     async def _replace_all(
-        self, sections: dict[str, dict[str, Any]], imported: Imported, *, code: bool
+        self,
+        sections: dict[str, dict[str, Any]],
+        imported: Imported,
+        entries: dict[str, dict[str, str]],
+        *,
+        code: bool,
     ) -> None:
         await self._check(sections, imported)
         if imported.has_failures:
             imported.is_undone = True
             return
         known = self._rules.ids()
-        snapshot = await self._snapshot(sections["uploads"])
+        snapshot = await self._snapshot(entries, sections["uploads"])
         try:
             await self.clear(code=code)
             await self._take_all(sections, imported, code=code, or_nothing=True)
@@ -148,13 +154,16 @@ class Imports:
         for name, value in sections["uploads"].items():
             await self._tried(imported, "uploads", name, self._check_upload, name, value)
 
-    async def _snapshot(self, uploads: Iterable[str]) -> Snapshot:
+    async def _snapshot(
+        self, entries: dict[str, dict[str, str]], uploads: Iterable[str]
+    ) -> Snapshot:
         return Snapshot(
             self._definitions,
             self._catalog,
             self._rules,
             self._configs,
             self._parts,
+            entries,
             self._uploads,
             {name: await self._uploads.find(name) for name in uploads},
         )
@@ -213,7 +222,7 @@ class Imports:
         if not isinstance(entry, dict):
             raise Problem("expected an object")
         if part.is_code(name, entry) and not code:
-            if entry == _decoded(part.export().get(name)):
+            if entry == _decoded((await part.export()).get(name)):
                 return  # nothing changes
             raise Problem("what the server runs can only be changed by a known administrator")
         await part.take(name, entry)

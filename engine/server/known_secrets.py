@@ -11,7 +11,6 @@ from engine.config.interpolate import MASK
 from engine.server.configs import ConnectionDef
 from engine.server.definitions import Definitions, Kind
 from engine.server.secrets import masked_statement, restored
-from engine.server.snapshot import Part
 
 _STATEMENTS = {"streams": Kind.STREAM, "tables": Kind.TABLE}
 _SECTIONS = {"sourceConfig": Kind.SOURCE_CONFIG, "sinkConfig": Kind.SINK_CONFIG}
@@ -20,9 +19,10 @@ _SECTIONS = {"sourceConfig": Kind.SOURCE_CONFIG, "sinkConfig": Kind.SINK_CONFIG}
 class KnownSecrets:
     """What is defined now; a full import would have forgotten it when it takes entries."""
 
-    def __init__(self, definitions: Definitions, parts: Mapping[str, Part]) -> None:
+    def __init__(self, definitions: Definitions, entries: Mapping[str, Mapping[str, str]]) -> None:
+        """``entries`` are by section and name what else is exported, as JSON text."""
         self._definitions = definitions
-        self._entries = {section: part.export() for section, part in parts.items()}
+        self._entries = entries
 
     def restore(self, sections: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         """Return the entries of an export with the secrets of those that are defined here."""

@@ -137,21 +137,9 @@ class Schemas:
 
     # -- export and import ---------------------------------------------------------------------
 
-    def export(self) -> dict[str, str]:
+    async def export(self) -> dict[str, str]:
         """Return all schemas that clients have put here, as ``<type>_<name>`` and JSON text."""
-        found = {}
-        for type_ in SUFFIXES:
-            for name, file in self._files.all(type_).items():
-                if file.is_own:
-                    entry = {
-                        "type": type_,
-                        "name": name,
-                        "version": file.version,
-                        "content": text_of(file.path),
-                        "files": texts_in(file.imports, SUFFIXES[type_]),
-                    }
-                    found[f"{type_}_{name}"] = msgspec.json.encode(entry).decode()
-        return found
+        return await anyio.to_thread.run_sync(self._export)
 
     async def take(self, key: str, entry: dict[str, Any]) -> None:
         """Take a schema from an export in.
@@ -179,6 +167,21 @@ class Schemas:
                     await self.drop(type_, name)
 
     # -- inside --------------------------------------------------------------------------------
+
+    def _export(self) -> dict[str, str]:
+        found = {}
+        for type_ in SUFFIXES:
+            for name, file in self._files.all(type_).items():
+                if file.is_own:
+                    entry = {
+                        "type": type_,
+                        "name": name,
+                        "version": file.version,
+                        "content": text_of(file.path),
+                        "files": texts_in(file.imports, SUFFIXES[type_]),
+                    }
+                    found[f"{type_}_{name}"] = msgspec.json.encode(entry).decode()
+        return found
 
     def _found(self, type_: str, name: str) -> SchemaFile:
         known = self._files.all(_checked_type(type_))

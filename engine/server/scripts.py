@@ -68,20 +68,20 @@ class StoredScripts:
             condition(self._definitions.get(Kind.SCRIPT, given.id))
             await self._put(given)
 
-    async def drop(self, name: str) -> None:
+    async def drop(self, name: str, condition: Condition = anything) -> None:
         """Forget a script; rules that call it can't start any more.
 
         Raises:
             Problem: there is none.
         """
         async with self._turns.of(f"script {name}"):
-            self.text(name)
+            condition(self.text(name))
             await self._definitions.apply(Change(Kind.SCRIPT, name, None))
             self._scripts.drop(name)
 
     # -- export and import ---------------------------------------------------------------------
 
-    def export(self) -> dict[str, str]:
+    async def export(self) -> dict[str, str]:
         """Return all scripts as JSON, by name."""
         return dict(sorted(self._definitions.all(Kind.SCRIPT).items()))
 

@@ -33,7 +33,7 @@ _STORED = (
 class Part(Protocol):
     """A kind of definitions that are exported by name as JSON text."""
 
-    def export(self) -> dict[str, str]:
+    async def export(self) -> dict[str, str]:
         """Return all that clients have defined."""
 
     def is_code(self, key: str, entry: dict[str, Any]) -> bool:
@@ -56,10 +56,14 @@ class Snapshot:
         rules: Rules,
         configs: Configs,
         parts: Mapping[str, Part],
+        entries: Mapping[str, Mapping[str, str]],
         uploads: Uploads,
         files: Mapping[str, bytes | None],
     ) -> None:
-        """``files`` are the uploads that may be changed, None for those that may be added."""
+        """``entries`` are the exports of the parts.
+
+        ``files`` are the uploads that may be changed, None for those that may be added.
+        """
         self._definitions = definitions
         self._catalog = catalog
         self._rules = rules
@@ -69,7 +73,7 @@ class Snapshot:
         self._stored = {kind: dict(definitions.all(kind)) for kind in _STORED}
         self._streams = catalog.copy()
         self._known = rules.known()
-        self._entries = {section: part.export() for section, part in parts.items()}
+        self._entries = entries
         self._files = files
 
     async def put_back(self, *, code: bool) -> None:
@@ -100,10 +104,10 @@ class Snapshot:
 
     async def _put_part_back(self, section: str, part: Part, *, code: bool) -> None:
         before = self._entries[section]
-        if part.export() == before:
+        if await part.export() == before:
             return
         await part.clear(code=code)
-        left = part.export()
+        left = await part.export()
         for name, text in before.items():
             if left.get(name) == text:
                 continue

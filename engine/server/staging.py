@@ -59,7 +59,7 @@ def write_texts(folder: Path, texts: Mapping[str, str], suffix: str) -> None:
         if path.suffix != suffix or not path.is_relative_to(folder.resolve()):
             raise Problem(f"{relative[:60]!r} can't be the path of a {suffix} file")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_bytes(text.encode("utf-8", "surrogatepass"))
 
 
 def texts_in(folder: Path, suffix: str) -> dict[str, str]:

@@ -64,7 +64,7 @@ def read_service(path: Path) -> ServiceDef:
         ConfigError: it can't be read, or describes what this engine can't call.
     """
     try:
-        text = path.read_text()
+        text = path.read_text("utf-8")
     except (OSError, UnicodeError) as error:
         raise ConfigError(f"{path} can't be read: {error}") from None
     value = parse(text, is_json=True, file=str(path)).value

@@ -16,6 +16,7 @@ from engine.errors import ConfigError, EngineError, RowError
 from engine.schemas.protoc import compiled
 from engine.services.description import InterfaceDef, ServiceDef, read_service
 from engine.services.rest import RestClient
+from engine.services.schemas import SCHEMAS
 from engine.sql.functions import FunctionSpec, Nulls, Parameter, builtins
 from engine.sql.kinds import Kind, kind_of
 from engine.state.stored import DATA
@@ -148,14 +149,14 @@ def _functions_of(
     """Return the functions of an interface, each with what the service calls it."""
     if interface.schemaless:
         return {name: (name, _spec(name, _REQUEST, _schemaless(client)))}
-    file = path.parent / "schemas" / interface.schema_file
-    if not file.resolve().is_relative_to((path.parent / "schemas").resolve()):
+    file = path.parent / SCHEMAS / interface.schema_file
+    if not file.resolve().is_relative_to((path.parent / SCHEMAS).resolve()):
         raise ConfigError(f"{path}: {interface.schema_file!r} leads out of the folder schemas")
     if not file.is_file():
         raise ConfigError(f"{path}: there is no {file}")
     from engine.schemas.protobuf import ProtobufSchema
 
-    methods = ProtobufSchema(file, compiled(file, (path.parent / "schemas",))).methods()
+    methods = ProtobufSchema(file, compiled(file, (path.parent / SCHEMAS,))).methods()
     called = {function.service_name: function.name for function in interface.functions}
     if unknown := called.keys() - methods.keys():
         raise ConfigError(f"{file} has no rpc {sorted(unknown)[0]}")
@@ -209,7 +210,7 @@ def _described(client: RestClient, method: str, fields: Sequence[str]) -> Callab
 
 
 def _state(path: Path) -> object:
-    folder = path.parent / "schemas"
+    folder = path.parent / SCHEMAS
     files = [path, *sorted(folder.rglob("*.proto"))]
     return [
         (str(file), about.st_mtime_ns, about.st_size) for file in files if (about := file.stat())

@@ -22,25 +22,36 @@ _LONGEST_TRACE = 256
 
 
 class SpanStore(SpanProcessor):
-    """Keeps ended spans by trace; the oldest go."""
+    """Keeps ended spans by trace; those traces go that have had no span for the longest time.
+
+    Spans end, and are asked for, in the thread of the event loop.
+    """
 
     def __init__(self, capacity: int) -> None:
-        """``capacity`` is the number of traces."""
+        """``capacity`` is the number of traces, whose spans have room for one of the longest."""
         self._capacity = capacity
+        self._most_spans = max(capacity * _SPANS, _LONGEST_TRACE)
         self._traces: dict[int, deque[ReadableSpan]] = {}
+        self._by_use: dict[int, None] = {}
+        """All traces, the one that has had no span for the longest time first."""
         self._spans = 0
 
     def on_end(self, span: ReadableSpan) -> None:
         """Take a span; OpenTelemetry calls this."""
         assert span.context is not None
-        spans = self._traces.setdefault(span.context.trace_id, deque())
+        trace_id = span.context.trace_id
+        spans = self._traces.setdefault(trace_id, deque())
         spans.append(span)
+        self._by_use.pop(trace_id, None)
+        self._by_use[trace_id] = None
         self._spans += 1
         if len(spans) > _LONGEST_TRACE:
             spans.popleft()
             self._spans -= 1
-        while len(self._traces) > self._capacity or self._spans > self._capacity * _SPANS:
-            self._spans -= len(self._traces.pop(next(iter(self._traces))))
+        while len(self._traces) > self._capacity or self._spans > self._most_spans:
+            idle = next(iter(self._by_use))
+            del self._by_use[idle]
+            self._spans -= len(self._traces.pop(idle))
 
     def traces_of(self, rule_id: str, limit: int) -> list[str]:
         """Return the ids of the last traces with a span of a rule, the newest first."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import socket
 import threading
 from collections.abc import Iterator
 from email.utils import formatdate
@@ -376,7 +377,7 @@ async def test_a_token_is_got_and_refreshed_in_time(tmp_path: Path, server: Serv
 
 @pytest.mark.parametrize("is_refreshable", [True, False])
 async def test_a_token_that_is_refused_is_replaced(
-    engine: Engine, server: Server, is_refreshable: bool
+    engine: Engine, server: Server, caplog: pytest.LogCaptureFixture, is_refreshable: bool
 ) -> None:
     door = Door(server)
     rule = await start(engine, server.url + "/in", **door.properties)
@@ -385,6 +386,37 @@ async def test_a_token_that_is_refused_is_replaced(
     await eventually(lambda: rule.metrics.delivered == 1)
     after = ["/refresh"] if is_refreshable else ["/refresh", "/token"]
     assert server.paths == ["/token", "/in", *after, "/in"]
+    told = [record.getMessage() for record in caplog.records if "refresh" in record.getMessage()]
+    assert len(told) == (not is_refreshable)
+    if told:
+        assert "oAuth.refresh: POST" in told[0]
+        assert "replied 400" in told[0]
+
+
+async def test_why_nothing_is_refreshed_is_told_once(
+    engine: Engine, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    door = Door(server)
+    rule = await start(engine, server.url + "/in", **door.properties)
+    door.day, door.is_refreshable = 5, False
+    server.replies["/token"] = 500, b""
+    await push(engine, *rows(1))
+    await eventually(lambda: server.paths.count("/refresh") > 3)
+    assert caplog.text.count("oAuth.access is asked for another token") == 1
+    del server.replies["/token"]
+    await eventually(lambda: rule.metrics.delivered == 1)
+
+
+@pytest.mark.parametrize("seconds", ["Infinity", "1e999", "nan", "-1"])
+async def test_a_token_that_never_expires_is_kept(
+    engine: Engine, server: Server, seconds: str
+) -> None:
+    properties = Door(server).properties
+    properties["oAuth"]["access"]["expire"] = seconds
+    rule = await start(engine, server.url + "/in", **properties)
+    await push(engine, *rows(1))
+    await eventually(lambda: rule.metrics.delivered == 1)
+    assert server.paths == ["/token", "/in"]
 
 
 @pytest.mark.parametrize("reply", [(401, b""), (500, b""), (200, b"[]"), (200, b"?"), (200, b"{}")])
@@ -442,6 +474,36 @@ async def test_other_private_networks_are_not_asked(
         assert rule.parts
         assert "in a private network" in rule.parts.sinks[0].metrics.last_exception
         assert not server.requests
+
+
+async def test_a_connection_is_for_the_host_whose_certificate_was_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses = socket.getaddrinfo
+
+    def look_up(host: str | bytes, *more: Any, **options: Any) -> Any:
+        is_other = host in ("other.test", b"other.test")
+        return addresses("127.0.0.1" if is_other else host, *more, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    with Server(certificate(tmp_path)) as server:
+        server.otherwise = lambda asked: OK
+        async with Engine(tmp_path, private_hosts=["127.0.0.0/8"], drain=0) as engine:
+            engine.define_stream("demo", type="memory", datasource="demo")
+            url = f"https://{{{{.host}}}}:{server.port}/"
+            own, other = {"host": "127.0.0.1"}, {"host": "other.test"}
+            rule = await send(engine, url, own, own, rootCaPath="own.pem")
+            await push(engine, other)
+            await eventually(
+                lambda: (
+                    "certificate" in str(rule.status.connections).lower()
+                    or len(server.requests) > 2
+                )
+            )
+            hosts = [asked.headers["host"] for asked in server.requests]
+            assert hosts == [f"127.0.0.1:{server.port}"] * 2
+            assert len(server.connections) == 1
+            await engine.stop_all(drain=0)
 
 
 @pytest.mark.parametrize("is_told", [True, False])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -21,6 +24,26 @@ SERVICE = {
         }
     }
 }
+
+
+def described(*schemas: str) -> dict[str, Any]:
+    """Return a service with an interface for each schema."""
+    interface = {"address": "http://127.0.0.1:1", "protocol": "rest", "schemaType": "protobuf"}
+    return {
+        "interfaces": {
+            f"by_{number}": {**interface, "schemaFile": file} for number, file in enumerate(schemas)
+        }
+    }
+
+
+def proto(rpc: str, imported: str = "types.proto") -> str:
+    return (
+        f'syntax = "proto3"; /* import "none.proto"; */ import "{imported}";\n'
+        f"service Any {{ rpc {rpc}(Point) returns (Point); }}\n"
+    )
+
+
+TYPES = 'syntax = "proto3"; message Point { double x = 1; }'
 
 
 @pytest.fixture
@@ -104,6 +127,120 @@ async def test_a_service_lives_from_its_creation_to_its_deletion(known: Running)
         assert (await known.refused("GET", path))[0] == 404
     await known.json("POST", "/data/import", {"content": json.dumps(exported)})
     assert await known.json("GET", "/services") == ["asking"]
+
+
+@pytest.mark.parametrize("is_text", [True, False])
+async def test_a_service_that_comes_back_keeps_its_secrets(known: Running, is_text: bool) -> None:
+    await known.json("POST", "/services", {"name": "asking", "content": SERVICE})
+    shown = await known.json("GET", "/services/asking")
+    shown["interfaces"]["ask"]["address"] = "http://127.0.0.1:2"
+    body = {"content": json.dumps(shown) if is_text else shown}
+    await known.json("PUT", "/services/asking", body)
+    kept = (known.service.engine.services.folder / "asking.json").read_text()
+    assert "hush" in kept
+    assert "127.0.0.1:2" in kept
+
+
+async def test_a_service_that_is_no_json_is_refused_with_its_place(known: Running) -> None:
+    for content in ('{"interfaces": {},\n ]', "[]"):
+        body = {"name": "broken", "content": content}
+        answer = await known.client.post("/services", json=body)
+        assert answer.status_code == 400, answer.text
+        assert "broken.json" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "first", "second"),
+    [
+        ("/udf/javascript/area", SCRIPT, {**SCRIPT, "description": "of a rectangle"}),
+        ("/services/asking", {"content": SERVICE}, {"content": {**SERVICE, "about": {"a": 1}}}),
+    ],
+)
+async def test_a_function_is_changed_only_if_nobody_has_changed_it_since(
+    known: Running, path: str, first: Any, second: Any
+) -> None:
+    await known.json("PUT", path, first, headers={"If-None-Match": "*"})
+    assert (await known.refused("PUT", path, second, headers={"If-None-Match": "*"}))[0] == 412
+    seen = (await known.client.get(path)).headers["etag"]
+    unchanged = await known.client.get(path, headers={"If-None-Match": seen})
+    assert unchanged.status_code == 304
+    await known.json("PUT", path, second, headers={"If-Match": seen})
+    for method, body in (("PUT", first), ("DELETE", None)):
+        assert (await known.refused(method, path, body, headers={"If-Match": seen}))[0] == 412
+    seen = (await known.client.get(path)).headers["etag"]
+    await known.json("DELETE", path, headers={"If-Match": seen})
+    assert (await known.refused("PUT", path, first, headers={"If-Match": seen}))[0] == 412
+
+
+async def test_an_export_has_with_each_service_the_schemas_that_it_needs(known: Running) -> None:
+    given = {
+        "adding": {"add.proto": proto("Add"), "types.proto": TYPES},
+        "asking": {},
+        "taking": {
+            "far/take.proto": proto("Take", "more/own.proto"),
+            "far/more/own.proto": TYPES,
+        },
+    }
+    contents = {
+        "adding": described("add.proto"),
+        "asking": SERVICE,
+        "taking": described("far/take.proto"),
+    }
+    for name, files in given.items():
+        await known.json("PUT", f"/services/{name}", {"content": contents[name], "files": files})
+    exported = (await known.client.get("/data/export")).json()
+    found = {name: json.loads(text)["files"] for name, text in exported["Service"].items()}
+    assert found == given
+    await known.json("POST", "/data/import", {"content": json.dumps(exported)})
+    names = [function["FuncName"] for function in await known.json("GET", "/services/functions")]
+    assert names == ["Add", "Take", "ask"]
+
+
+async def test_services_share_schemas_and_none_changes_those_of_another(known: Running) -> None:
+    folder = known.service.engine.services.folder / "schemas"
+    adding = {"add.proto": proto("Add"), "types.proto": TYPES}
+    taking = {"take.proto": proto("Take"), "types.proto": TYPES}
+    path = "/services/taking"
+    await known.json(
+        "PUT", "/services/adding", {"content": described("add.proto"), "files": adding}
+    )
+    other = {**taking, "types.proto": TYPES.replace("double", "float")}
+    body = {"content": described("take.proto"), "files": other}
+    status, _, message = await known.refused("PUT", path, body)
+    assert status == 400
+    assert "types.proto is a schema of adding already" in message
+    await known.json("PUT", path, {**body, "files": taking})
+    await known.json("DELETE", "/services/adding")
+    assert sorted(each.name for each in folder.iterdir()) == ["take.proto", "types.proto"]
+    moved = {"in/take.proto": proto("Take"), "types.proto": TYPES}
+    await known.json("PUT", path, {"content": described("in/take.proto"), "files": moved})
+    assert sorted(each.name for each in folder.iterdir()) == ["in", "types.proto"]
+    await known.json("DELETE", path)
+    assert list(folder.iterdir()) == []
+
+
+async def test_of_two_services_with_the_same_function_only_one_is_taken(
+    known: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = known.service.engine.services
+    functions, both = services.functions, threading.Barrier(2, timeout=0.3)
+
+    def looked_up_together() -> Any:
+        found = functions()
+        with suppress(threading.BrokenBarrierError):
+            both.wait()
+        return found
+
+    monkeypatch.setattr(services, "functions", looked_up_together)
+    answers = await asyncio.gather(
+        *(
+            known.client.post("/services", json={"name": name, "content": SERVICE})
+            for name in ("one", "two")
+        )
+    )
+    monkeypatch.undo()
+    assert sorted(answer.status_code for answer in answers) == [201, 400]
+    assert len(await known.json("GET", "/services")) == 1
 
 
 @pytest.mark.parametrize(

@@ -194,8 +194,8 @@ async def test_a_named_private_host_can_be_fetched_from(start: Start) -> None:
         url = f"{server.url}/"
         await server.json("POST", "/config/uploads", {"name": "info.json", "file": url})
         found = await server.service.uploads.find("info.json")
-            assert found is not None
-            assert b"upTimeSeconds" in found
+        assert found is not None
+        assert b"upTimeSeconds" in found
 
 
 @pytest.mark.parametrize("allowed", [(), ("127.0.0.1",)])

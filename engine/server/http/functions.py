@@ -67,9 +67,9 @@ async def replace_script(
 
 
 @delete("/udf/javascript/{name:str}", status_code=200)
-async def drop_script(service: Serving, name: FromPath[str]) -> Response[str]:
+async def drop_script(service: Serving, request: AnyRequest, name: FromPath[str]) -> Response[str]:
     """Forget a script; rules that call it can't start any more."""
-    await service.scripts.drop(name)
+    await service.scripts.drop(name, condition(request))
     return text(f"javascript function {name} is deleted")
 
 
@@ -88,9 +88,12 @@ async def create_service(service: Serving, request: AnyRequest) -> Response[str]
 
 
 @get("/services/{name:str}", operation_class=documented(reply=OBJECT))
-async def get_service(service: Serving, name: FromPath[str]) -> Response[bytes]:
+async def get_service(
+    service: Serving, request: AnyRequest, name: FromPath[str]
+) -> Response[bytes]:
     """Return the description of an external service."""
-    return json(service.external.get(name))
+    shown, kept = await service.external.get(name)
+    return stored(request, msgspec.json.encode(shown), kept)
 
 
 @put("/services/{name:str}", operation_class=_ChangedService)
@@ -100,14 +103,14 @@ async def replace_service(
     """Replace an external service; running rules keep the old one until they restart."""
     given = await body_of(request, ExternalDef)
     check_name(given.name or name, name)
-    await service.external.replace(msgspec.structs.replace(given, name=name))
+    await service.external.replace(msgspec.structs.replace(given, name=name), condition(request))
     return text(f"service {name} is updated")
 
 
 @delete("/services/{name:str}", status_code=200)
-async def drop_service(service: Serving, name: FromPath[str]) -> Response[str]:
+async def drop_service(service: Serving, request: AnyRequest, name: FromPath[str]) -> Response[str]:
     """Forget an external service; rules that call it can't start any more."""
-    await service.external.drop(name)
+    await service.external.drop(name, condition(request))
     return text(f"service {name} is deleted")
 
 

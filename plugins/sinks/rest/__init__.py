@@ -43,7 +43,7 @@ class Rest(Sink[RestConfig]):
         config.check()
         config.check_tls(self.ctx.root_path)
         if config.o_auth is not None:
-            Tokens(config.o_auth, Client(config, self.ctx, follows=False), self.ctx.clock)
+            Tokens(config.o_auth, Client(config, self.ctx, follows=False), self.ctx)
             _compiled(config.headers)
 
     async def open(self) -> None:
@@ -54,7 +54,7 @@ class Rest(Sink[RestConfig]):
             self._client = client
             await client.check(config.url)
             if config.o_auth is not None:
-                self._tokens = Tokens(config.o_auth, client, self.ctx.clock)
+                self._tokens = Tokens(config.o_auth, client, self.ctx)
                 self._header_templates = _compiled(config.headers)
         if self._tokens is not None:
             await self._tokens.fields()

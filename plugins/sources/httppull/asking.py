@@ -47,7 +47,7 @@ class Question:
         self._client = Client(config, ctx, follows=True)
         self._tokens: Tokens | None = None
         if config.o_auth is not None:
-            self._tokens = Tokens(config.o_auth, self._client, ctx.clock)
+            self._tokens = Tokens(config.o_auth, self._client, ctx)
 
     async def open(self) -> None:
         """Get ready.
