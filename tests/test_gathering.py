@@ -78,7 +78,7 @@ class Job:
         receipt = Receipt(lambda: self.acknowledged.append(number), 1)
         ticket = Ticket(len(rows), 1, self.metrics, receipt, lambda place, message: None)
         payloads = [f'{{"n":{row["n"]}}}'.encode() for row in rows] if raw else None
-        await self.runner.flow.put(Outgoing(None if raw else list(rows), payloads, ticket))
+        await self.runner.put(Outgoing(None if raw else list(rows), payloads, ticket))
         await settled()
 
     async def pass_time(self, milliseconds: int) -> None:

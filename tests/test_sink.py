@@ -73,7 +73,7 @@ async def delivered(
     count = len(rows if payloads is None else payloads)
     ticket = Ticket(count, 1, metrics, Receipt(None, 1), lambda place, message: None)
     given = None if payloads is not None else [dict(row) for row in rows]
-    await runner.flow.put(Outgoing(given, payloads, ticket, sizes))
+    await runner.put(Outgoing(given, payloads, ticket, sizes))
     runner.flow.close()
     await runner.run(lambda: None)
     assert metrics.unconfirmed == 0
@@ -318,7 +318,7 @@ async def test_rows_shared_with_other_sinks_stay_as_they_were() -> None:
     sink.config, sink.ctx = config, context()
     runner = SinkRunner("sink", sink, config, options, sink.ctx, SystemClock())
     ticket = Ticket(1, 1, RuleMetrics(), Receipt(None, 1), lambda place, message: None)
-    await runner.flow.put(Outgoing(rows, None, ticket))
+    await runner.put(Outgoing(rows, None, ticket))
     runner.flow.close()
     await runner.run(lambda: None)
     assert sink.batches[0].payloads == [b'{"a":{"b":1,"c":2},"k":1}']

@@ -462,7 +462,7 @@ class Rule:
             outgoing = Outgoing(result.rows, result.payloads, ticket, result.sizes, parts.start)
             if result.traces is not None:
                 follow(outgoing, result.traces, sink.name)
-            await sink.flow.put(outgoing, sink.lane)
+            await sink.put(outgoing)
 
     def _receipt_of(
         self, parts: RuleParts, arrival: Arrival | None, *, has_results: bool

@@ -75,7 +75,7 @@ class SinkRunner:
         self.cache = cache
         self.options = options
         self.flow: Flow[Outgoing | Due] = Flow(_never)
-        self.lane = Lane(options.buffer_length, Overflow.BLOCK)
+        self._lane = Lane(options.buffer_length, Overflow.BLOCK)
         self._sink = sink
         self._use = Use(config, ctx)
         self._clock = clock
@@ -135,6 +135,10 @@ class SinkRunner:
             return tuple(getattr(self._sink, "topics", ()))
         finally:
             CURRENT_USE.reset(token)
+
+    async def put(self, outgoing: Outgoing) -> None:
+        """Queue results, after waiting for room."""
+        await self.flow.put(outgoing, self._lane)
 
     # -- life ----------------------------------------------------------------------------------
 
