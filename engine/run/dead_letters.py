@@ -8,6 +8,7 @@ topic is known there is ``topic``: that on which it came, or that to which it wa
 from __future__ import annotations
 
 import base64
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ from engine.run.messages import Outgoing
 from engine.run.metrics import OperatorMetrics
 from engine.run.sink import SinkRunner
 from engine.run.source import Arrival
+
+logger = logging.getLogger(__name__)
 
 NAME = "deadLetter"
 _LONGEST = 10_000
@@ -63,7 +66,8 @@ class DeadLetters:
     """The dead letters of one run of a rule, and the sink that they go to.
 
     They never hold up the rule: what the queue of their sink can't take is counted as an exception
-    of that sink, and so is what the sink refuses.
+    of that sink, and so is what the sink refuses. The log tells when that begins, and at the end
+    how many there were.
     """
 
     def __init__(self, rule_id: str, sink: SinkRunner, clock: Clock, writers: int) -> None:
@@ -72,6 +76,7 @@ class DeadLetters:
         self._rule_id = rule_id
         self._clock = clock
         self._writers = writers
+        self._dropped = 0
 
     @property
     def metrics(self) -> OperatorMetrics:
@@ -87,6 +92,8 @@ class DeadLetters:
         self._writers -= 1
         if self._writers == 0:
             self.sink.flow.close()
+            if self._dropped:
+                logger.warning("rule=%s dead letters dropped: %d", self._rule_id, self._dropped)
 
     # -- who writes ----------------------------------------------------------------------------
 
@@ -146,11 +153,20 @@ class DeadLetters:
         flow = self.sink.flow
         room = max(0, self.sink.options.buffer_length - flow.rows)
         if len(rows) > room:
-            missed = len(rows) - room
-            self.metrics.failed("buffer full, letters dropped", missed, self._clock.now())
+            self._drop(len(rows) - room)
             rows = rows[:room]
         if rows and not flow.closed.is_set():
             flow.put_anyway(Outgoing(rows, None, _Unaccounted()))
+
+    def _drop(self, letters: int) -> None:
+        if not self._dropped:
+            logger.warning(
+                "rule=%s dead letters come faster than %s takes them: some are dropped, and counted",
+                self._rule_id,
+                self.sink.name,
+            )
+        self._dropped += letters
+        self.metrics.failed("buffer full, letters dropped", letters, self._clock.now())
 
 
 class _Unaccounted:

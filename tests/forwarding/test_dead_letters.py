@@ -239,3 +239,37 @@ async def test_a_dead_letter_sink_that_cant_work_is_refused(
                 }
             )
         assert message in str(caught.value)
+
+
+async def test_letters_that_come_too_fast_are_dropped_counted_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    release, found = anyio.Event(), []
+
+    class Slow(Sink[Config]):
+        async def collect(self, batch: Batch) -> None:
+            await release.wait()
+            found.extend(batch.rows or ())
+
+    async with setting(tmp_path) as here:
+        here.engine.plugins.register(PluginKind.SINK, "slow", Slow)
+        options = {"deadLetter": {"slow": {"bufferLength": 5}}}
+        rule = await here.engine.start(
+            {
+                "id": "r",
+                "sql": "SELECT n % 0 AS x FROM demo",
+                "options": options,
+                "actions": [{"nop": {}}],
+            }
+        )
+        for n in range(20):
+            while not await here.engine.push("demo", [{"n": n}]):
+                await anyio.sleep(0.002)
+        await eventually(lambda: sum(rule.metrics.errors.values()) == 20)
+        assert caplog.text.count("rule=r dead letters come faster than") == 1
+        release.set()
+        await here.engine.stop("r")
+    dropped = 20 - len(found)
+    assert 0 < dropped < 20
+    assert f"rule=r dead letters dropped: {dropped}" in caplog.text
+    assert rule.metrics.balance().holds
