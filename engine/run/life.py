@@ -44,8 +44,8 @@ class Home:
     checkpoints: Path
     """The file with the checkpoints of all rules, if there are any."""
     chains: Chains
-    trial: Callable[[RuleDef], object]
-    """Raises what is wrong with a definition."""
+    trial: Callable[[RuleDef], RuleParts]
+    """Makes all parts of a rule, to raise what is wrong with its definition."""
 
 
 class RuleLife:
@@ -205,6 +205,12 @@ class RuleLife:
         """
         check_log_file(definition)
         schedule_of(definition, self.home.zone, self.home.clock.now())
+
+    def is_due(self, definition: RuleDef) -> bool:
+        """Tell whether a rule so defined would run now, rather than wait for its schedule."""
+        now = self.home.clock.now()
+        schedule = schedule_of(definition, self.home.zone, now)
+        return schedule is None or schedule.current(now) is not None
 
     def make(self, definition: RuleDef) -> Rule:
         """Return a rule for ``adopt``."""
