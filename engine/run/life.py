@@ -316,7 +316,9 @@ class RuleLife:
             self._over.set()
         elif not self._patrol.goes_on:
             if not status.state.is_failure:
-                status.become(RuleState.STOPPED, status.message or "no scheduled time is left")
+                reason = status.message or "no scheduled time is left"
+                logger.warning("rule=%s runs no more by its schedule: %s", self.rule.id, reason)
+                status.become(RuleState.STOPPED, reason)
             self._over.set()
         elif status.state is RuleState.STOPPED:
             status.become(RuleState.WAITING, status.message)
