@@ -116,14 +116,14 @@ def run(
 
     gc.disable()  # until the rules run: what is made up to then is nearly all there to stay
     from engine.command import Limits, run_rules
-    from engine.duration import parse_duration
+    from engine.duration import parse_option
     from engine.parting import leave_threads
 
     log_to_stderr(log_level)
     limits = Limits(
-        seconds=parse_duration(duration) if duration else None,
+        seconds=parse_option("--duration", duration) if duration else None,
         results=limit,
-        drain=parse_duration(drain),
+        drain=parse_option("--drain", drain),
     )
     failed = anyio.run(partial(run_rules, watch=watch), files, root, limits)
     code = FAILED if failed else DONE

@@ -36,7 +36,7 @@ def serve(
     import anyio
 
     from engine.cli import log_to_stderr
-    from engine.duration import parse_duration
+    from engine.duration import parse_option
     from engine.parting import leave_threads
 
     try:
@@ -48,7 +48,7 @@ def serve(
 
     log_to_stderr(log_level)
     settings = _changed(load_settings(_root(root)), host, port)
-    seconds = parse_duration(drain)
+    seconds = parse_option("--drain", drain)
     anyio.run(lambda: run(_root(root), settings, drain=seconds))
     leave_threads(0)
 

@@ -43,6 +43,28 @@ def parse_duration(value: str | int | float) -> float:
     return -seconds if text.startswith("-") else seconds
 
 
+def parse_option(option: str, text: str) -> float:
+    """Return seconds for an option of a command, such as ``--drain 10s``.
+
+    Unlike in properties a number needs its unit: who types 10 on a command line means seconds.
+
+    Raises:
+        ConfigError: it has no unit, is negative or no duration at all.
+    """
+    value = text.strip()
+    if value.isdecimal() and int(value):
+        hint = f"write {value}s for seconds, or {value}ms"
+        raise ConfigError(f"{option}: {value} has no unit", hint=hint)
+    try:
+        seconds = parse_duration(value)
+    except ConfigError as error:
+        hint = "write a number with its unit, such as 10s, 500ms or 1h30m"
+        raise ConfigError(f"{option}: {error.message}", hint=hint) from None
+    if seconds < 0:
+        raise ConfigError(f"{option}: {value} is negative; a duration can't be")
+    return seconds
+
+
 def _not_a_duration(value: object) -> ConfigError:
     return ConfigError(
         f"{value!r} is not a duration",

@@ -180,6 +180,7 @@ class Engine:
                 self.plugins,
                 self._builder.tables,
                 self._trial,
+                self._chains,
             )
             async with resources.use(BUS, memory_bus) as self._bus:
                 self._ready.set()

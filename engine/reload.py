@@ -14,6 +14,7 @@ from engine.config.rule import RuleDef, RuleSet, StreamDef
 from engine.errors import ConfigError, EngineError
 from engine.registry import PluginKind, PluginRegistry
 from engine.run.book import RuleBook
+from engine.run.chains import Chains
 from engine.run.life import RuleLife
 from engine.run.properties import Properties
 from engine.run.replacing import Replacement
@@ -76,6 +77,7 @@ class Reloader:
         plugins: PluginRegistry,
         tables: LookupTables,
         trial: Callable[[Catalog, Properties], Trial],
+        chains: Chains,
     ) -> None:
         self._rules = rules
         self._catalog = catalog
@@ -83,6 +85,7 @@ class Reloader:
         self._plugins = plugins
         self._tables = tables
         self._trial = trial
+        self._chains = chains
         self._lock = anyio.Lock()
         self._streams: dict[str, StreamDef] = {}
         self._ids: frozenset[str] = frozenset()
@@ -213,12 +216,18 @@ class Reloader:
         Raises:
             EngineError: one of them can't work.
         """
+        planned = []
         for replacement in step.replacements:
-            replacement.check(step.trial.build)
+            parts = replacement.check(step.trial.build)
+            if replacement.runs_at_once:
+                planned.append((replacement.definition, parts))
         for life in step.fresh:
             # where nothing has to stop for them, they are built once only: to run
             if step.lives or not life.definition.triggered:
-                step.trial.build(life.definition)
+                parts = step.trial.build(life.definition)
+                if life.definition.triggered and life.is_due(life.definition):
+                    planned.append((life.definition, parts))
+        self._chains.check_together(planned, [life.rule.id for life in step.lives])
 
     def _check_presence(self, step: _Step) -> None:
         """Check, now that nobody else can change them, that the rules are still there.

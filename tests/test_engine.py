@@ -476,6 +476,7 @@ async def test_a_batch_is_acknowledged_after_its_sinks_and_only_then(engine: Eng
     [
         (rule("SELECT n FROM demo", {"mqqt": {}}), "unknown sink 'mqqt'.*\n.*did you mean 'mqtt'"),
         (rule("SELECT n FROM demo", {"mqtt": {"topicc": "x"}}), "unknown key 'topicc'.*topic"),
+        (rule("SELECT n FROM demo", {"nop": {"dataFiled": "x"}}), "did you mean 'dataField'"),
         (rule("SELECT n FROM demo", {"mqtt": {"server": "tcp://h"}}), "topic"),
         (rule("SELECT n FROM demo", {"mqtt": {"topic": "a/#"}}), "no topic to publish to"),
         (rule("SELECT n FROM demo", {"memory": {"topic": "{{.a"}}), "'{{' without '}}'"),

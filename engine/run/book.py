@@ -130,7 +130,9 @@ class RuleBook(Mapping[str, Rule]):
                     check_version(old.version, definition.version, f"rule {old.id}", definition.at)
                 stays = definition.triggered or not old.triggered
                 replacement = Replacement(life, definition, starts=life.is_active and stays)
-                replacement.check(life.home.trial)
+                parts = replacement.check(life.home.trial)
+                if replacement.runs_at_once:
+                    life.home.chains.check(definition, parts)
             if tried is not None:
                 await tried()
             if replacement is not None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from engine.config.rule import RuleDef
 from engine.errors import ConfigError
 from engine.run.rule import Rule, RuleParts
 from engine.topics import matches, plain_filter
@@ -68,19 +69,47 @@ class Chains:
         Raises:
             ConfigError: its results would come back to it.
         """
-        rule_id, topics = rule.id, Topics.of(parts)
+        topics = self.check(rule.definition, parts)
+        gone = partial(self._gone, rule.id)
+        self._add(rule.id, _Entry(weakref.ref(rule, gone), topics))
+
+    def check(self, definition: RuleDef, parts: RuleParts) -> Topics:
+        """Return the topics of a rule that would take the place of the one of its id.
+
+        Raises:
+            ConfigError: its results would come back to it.
+        """
+        topics = Topics.of(parts)
         if topics.read and topics.published:
-            path = self._way_back(rule_id, topics)
+            path = self._way_back(definition.id, topics)
             if path:
                 raise ConfigError(
-                    f"rule {rule_id}: its results would come back to it without end: {path}",
-                    at=rule.definition.at,
+                    f"rule {definition.id}: its results would come back to it without end: {path}",
+                    at=definition.at,
                     hint="publish to a topic that none of these rules reads",
                 )
+        return topics
+
+    def check_together(
+        self, rules: Iterable[tuple[RuleDef, RuleParts]], leaving: Iterable[str]
+    ) -> None:
+        """Check rules that are to run at the same time, when some of those here have ended.
+
+        Raises:
+            ConfigError: results of one of them would come back to it.
+        """
+        planned = Chains()
+        gone = set(leaving)
+        for rule_id, entry in self._entries.items():
+            if rule_id not in gone and entry.is_running():
+                planned._add(rule_id, entry)
+        for definition, parts in rules:
+            planned._add(definition.id, _Entry(None, planned.check(definition, parts)))
+
+    def _add(self, rule_id: str, entry: _Entry) -> None:
         self._leave(rule_id)
-        gone = partial(self._gone, rule_id)
-        self._entries[rule_id] = _Entry(weakref.ref(rule, gone), topics)
-        for topic_filter in map(plain_filter, topics.read):
+        self._entries[rule_id] = entry
+        for topic_filter in map(plain_filter, entry.topics.read):
             self._readers.setdefault(topic_filter, {})[rule_id] = None
             if "+" in topic_filter or "#" in topic_filter:
                 self._wildcards[topic_filter] = None
@@ -121,7 +150,7 @@ class Chains:
             plain = _ACTION.sub(_ANY, topic)
             for topic_filter in self._taking(plain):
                 for name in self._readers[topic_filter]:
-                    if self._entries[name].is_running:
+                    if self._entries[name].is_running():
                         yield name, topic
 
     def _taking(self, topic: str) -> Iterator[str]:
@@ -132,10 +161,13 @@ class Chains:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    rule: weakref.ref[Rule]
+    rule: weakref.ref[Rule] | None
+    """None: it is only planned."""
     topics: Topics
 
-    @property
     def is_running(self) -> bool:
+        """Tell whether results come of it, or will."""
+        if self.rule is None:
+            return True
         rule = self.rule()
         return rule is not None and not rule.status.state.is_final

@@ -44,8 +44,8 @@ class Home:
     checkpoints: Path
     """The file with the checkpoints of all rules, if there are any."""
     chains: Chains
-    trial: Callable[[RuleDef], object]
-    """Raises what is wrong with a definition."""
+    trial: Callable[[RuleDef], RuleParts]
+    """Makes all parts of a rule, to raise what is wrong with its definition."""
 
 
 class RuleLife:
@@ -206,6 +206,12 @@ class RuleLife:
         check_log_file(definition)
         schedule_of(definition, self.home.zone, self.home.clock.now())
 
+    def is_due(self, definition: RuleDef) -> bool:
+        """Tell whether a rule so defined would run now, rather than wait for its schedule."""
+        now = self.home.clock.now()
+        schedule = schedule_of(definition, self.home.zone, now)
+        return schedule is None or schedule.current(now) is not None
+
     def make(self, definition: RuleDef) -> Rule:
         """Return a rule for ``adopt``."""
         return Rule(definition, self.home.clock, self._build, self._limit)
@@ -310,7 +316,9 @@ class RuleLife:
             self._over.set()
         elif not self._patrol.goes_on:
             if not status.state.is_failure:
-                status.become(RuleState.STOPPED, status.message or "no scheduled time is left")
+                reason = status.message or "no scheduled time is left"
+                logger.warning("rule=%s runs no more by its schedule: %s", self.rule.id, reason)
+                status.become(RuleState.STOPPED, reason)
             self._over.set()
         elif status.state is RuleState.STOPPED:
             status.become(RuleState.WAITING, status.message)

@@ -16,7 +16,7 @@ import msgspec
 
 from engine.api import AnyConfig, Config, Template
 from engine.catalog import Stream
-from engine.config.convert import config_from, expected
+from engine.config.convert import config_from, expected, unknown_key
 from engine.config.document import Document, read
 from engine.config.fields import Duration
 from engine.config.interpolate import interpolate
@@ -199,6 +199,7 @@ class Properties:
         lookup = LookupOptions()
         if stream.options.kind == "lookup":
             lookup = lookup_options(merged, where=where, positions=positions)
+        _check_names(merged, plugin, set(options), where, positions)
         config = _config(merged, plugin, where, positions)
         return config, lookup
 
@@ -217,6 +218,7 @@ class Properties:
         if "tableDataField" in merged.keys() - known:
             merged.setdefault("dataField", merged.pop("tableDataField"))
         common = set(SinkOptions.__struct_encode_fields__)
+        _check_names(merged, plugin, common, where, positions)
         own = {k: v for k, v in merged.items() if k in known or k not in common}
         applied = common - (known - _shared_options(plugin))
         shared = {k: v for k, v in merged.items() if k in applied}
@@ -332,6 +334,23 @@ def _sections_of(path: Path) -> Document:
             what = "a mapping of properties by name"
             raise expected(what, section, str(name), document.positions.below(name))
     return document
+
+
+def _check_names(
+    given: Mapping[str, Any], plugin: Plugin, common: set[str], where: str, positions: Positions
+) -> None:
+    """Refuse what neither the plugin knows nor what is ``common`` to all of its kind.
+
+    Raises:
+        ConfigError: a name is unknown; the nearest one of all of these is told.
+    """
+    kind = _config_type(plugin)
+    if issubclass(kind, AnyConfig) or not kind.__struct_config__.forbid_unknown_fields:
+        return
+    known = _keys(plugin)
+    for key in given:
+        if key not in known and key not in common:
+            raise unknown_key(key, sorted(known | common), where, positions)
 
 
 def _check_templates(config: Config, options: SinkOptions, where: str, places: Positions) -> None:

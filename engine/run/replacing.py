@@ -11,7 +11,7 @@ import anyio.lowlevel
 from engine.config.rule import RuleDef
 from engine.errors import EngineError
 from engine.run.life import RuleLife
-from engine.run.rule import Rule
+from engine.run.rule import Rule, RuleParts
 from engine.run.status import RuleState
 from engine.state.scope import RuleState as PluginState
 
@@ -40,14 +40,19 @@ class Replacement:
         self._was_active = False
         self._state: PluginState | None = None
 
-    def check(self, trial: Callable[[RuleDef], object]) -> None:
-        """Try the definition; nothing is touched.
+    def check(self, trial: Callable[[RuleDef], RuleParts]) -> RuleParts:
+        """Try the definition and return what it would be made of; nothing is touched.
 
         Raises:
             EngineError: it can't work.
         """
         self.life.check(self.definition)
-        trial(self.definition)
+        return trial(self.definition)
+
+    @property
+    def runs_at_once(self) -> bool:
+        """Whether the rule will run as soon as it has the new definition."""
+        return self._starts and not self.life.is_held and self.life.is_due(self.definition)
 
     async def take_down(self) -> None:
         """Let the rule drain, take its last checkpoint and stop."""

@@ -198,10 +198,8 @@ class Rule:
         """Run until the sources end, ``stop`` is called or something fails for good."""
         restarts = Restarts(self.definition.options.restart_strategy)
         try:
-            while True:
-                error = await self._run_once()
-                if error is None:
-                    break
+            error = await self._run_once()
+            while error is not None:
                 message = message_of(error)
                 self.metrics.failed(message, self._clock.now())
                 if self._is_stopping:
@@ -217,17 +215,22 @@ class Rule:
                 self.status.become(RuleState.BACKING_OFF, message)
                 if await happens_within(self._clock, self._stopping_event(), delay):
                     break
-                try:
-                    self.parts = self._build(self)
-                except EngineError as failure:
-                    self.status.become(RuleState.FAILED, str(failure))
-                    return
-                self.status.starting()
+                error = self._rebuild() or await self._run_once()
             self.status.become(RuleState.STOPPED, "" if self._is_stopping else "done")
         finally:
             if not self.status.state.is_final:
                 self.status.become(RuleState.STOPPED)
             self.finished.set()
+
+    def _rebuild(self) -> EngineError | None:
+        """Make the parts for a restart; return why that can't be done now."""
+        self._opened_at = None
+        try:
+            self.parts = self._build(self)
+        except EngineError as error:
+            return error
+        self.status.starting()
+        return None
 
     async def stop(self, drain: float) -> None:
         """Stop reading, let what is inside reach the sinks for up to ``drain`` seconds, end."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import tempfile
 from typing import Any
 
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 
 from engine import ConfigError, Engine, EngineError
 from engine.clock import VirtualClock, settled
+from engine.config.load import load
+from engine.config.rule import RuleSet
 from engine.topics import matches
 
 FILTERS = {"a": "a", "b": "b", "c": "c", "deep": "a/+", "all": "#"}
@@ -69,6 +72,41 @@ rules_of_a_chain = st.lists(
     min_size=1,
     max_size=7,
 )
+
+
+async def test_an_update_that_would_come_back_leaves_the_rule_running(tmp_path: Any) -> None:
+    async with engine_with_streams(str(tmp_path)) as engine:
+        there = await engine.start(passing("there", "a", "c"))
+        await engine.start(passing("back", "b", "a"))
+        await settled()
+        since = engine.status("there").since
+        with pytest.raises(ConfigError, match="come back"):
+            await engine.update(passing("there", "a", "b"))
+        assert engine.rules["there"] is there
+        assert (engine.status("there").state, engine.status("there").since) == ("running", since)
+
+
+async def test_files_are_checked_as_a_whole_before_a_rule_is_stopped(tmp_path: Any) -> None:
+    def files(*rules: dict[str, Any]) -> RuleSet:
+        source = tmp_path / "rules.json"
+        streams = {name: {"type": "memory", "datasource": at} for name, at in FILTERS.items()}
+        source.write_text(json.dumps({"streams": streams, "rules": rules}))
+        return load(source)
+
+    async with Engine(tmp_path, clock=VirtualClock()) as engine:
+        await engine.apply(files(passing("one", "a", "b"), passing("two", "b", "c")))
+        await settled()
+        one = engine.rules["one"]
+        with pytest.raises(ConfigError, match="come back"):
+            await engine.apply(files(passing("one", "a", "c"), passing("two", "c", "a")))
+        with pytest.raises(ConfigError, match="come back"):
+            await engine.apply(
+                files(passing("one", "a", "b"), passing("two", "c", "d"), passing("new", "b", "a"))
+            )
+        assert engine.rules["one"] is one
+        assert engine.status("one").state == "running"
+        turned = files(passing("one", "b", "a"), passing("two", "c", "b"))
+        assert set((await engine.apply(turned)).replaced) == {"one", "two"}
 
 
 @settings(max_examples=40)

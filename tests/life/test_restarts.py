@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from engine import Engine
-from engine.api import Batch, Config, Source
+from engine.api import Batch, Config, ConfigError, Source
 from engine.clock import VirtualClock, settled
 from engine.registry import PluginKind
 from tests.conftest import Rows
@@ -22,9 +22,14 @@ class Runs:
         self.times: list[float] = []
         self.failing = anyio.Event()
         self.is_failing = True
+        self.is_refused = False
         runs = self
 
         class Shaky(Source[Config]):
+            def validate(self) -> None:
+                if runs.is_refused:
+                    raise ConfigError("not now")
+
             async def run(self, emit: Any) -> None:
                 runs.times.append((clock.now() - START) / SECOND)
                 await emit(Batch([{"n": len(runs.times)}]))
@@ -128,3 +133,23 @@ async def test_a_start_does_not_end_the_waiting(
     await engine.restart("r")
     await settled()
     assert runs.times == [0, 0]
+
+
+async def test_a_rule_that_cannot_be_made_for_a_while_is_an_attempt_as_well(
+    engine: Engine, runs: Runs, clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = await started(engine, strategy(attempts=3))
+    runs.is_refused = True
+    await clock.advance_to(START + SECOND)
+    assert made.status.state == "backing off"
+    assert "not now" in made.status.message
+    assert made.metrics.last_error.endswith("not now")
+    runs.is_refused = False
+    await clock.advance_to(START + 3 * SECOND)
+    assert runs.times == [0, 3]
+    runs.is_refused = True
+    await clock.advance_to(START + 60 * MINUTE)
+    assert made.status.state == "stopped by error"
+    assert runs.times == [0, 3]
+    assert caplog.records[-1].getMessage().endswith("not now")
+    assert caplog.records[-1].levelname == "ERROR"

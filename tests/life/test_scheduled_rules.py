@@ -125,7 +125,7 @@ async def test_a_tick_while_the_rule_runs_does_nothing(
 
 
 async def test_a_rule_runs_within_its_ranges_only(
-    engine: Engine, journal: Journal, clock: VirtualClock
+    engine: Engine, journal: Journal, clock: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     ranges = [
         {"begin": "2024-01-01 01:00:00", "end": "2024-01-01 02:00:00"},
@@ -139,6 +139,7 @@ async def test_a_rule_runs_within_its_ranges_only(
     off, on = WAITING, "running"
     assert states == [off, off, on, on, off, off, on, on, "stopped"]
     assert made.status.message == "no scheduled time is left"
+    assert "rule=r runs no more by its schedule: no scheduled time is left" in caplog.messages
     await engine.quiet()
 
 
