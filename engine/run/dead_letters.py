@@ -161,7 +161,7 @@ class DeadLetters:
     def _drop(self, letters: int) -> None:
         if not self._dropped:
             logger.warning(
-                "rule=%s dead letters come faster than %s takes them: some are dropped, and counted",
+                "rule=%s dead letters come faster than %s takes them: some are dropped and counted",
                 self._rule_id,
                 self.sink.name,
             )
