@@ -77,7 +77,8 @@ async def _watch_alerts(link: Link, seconds: float, devices: int) -> int:
 
 async def _publish(link: Link, devices: int) -> None:
     """Simulate the fleet: temperatures that wander between 30 and 80 °C."""
-    temperatures = [random.uniform(45, 55) for _ in range(devices)]
+    # the first one is hot, so that there is an alert at once, however short the demo is
+    temperatures = [60 - 20 * number / devices for number in range(devices)]
     await link.wait_connected()
     while True:
         topics: list[str] = []
