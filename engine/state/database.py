@@ -33,7 +33,7 @@ class Database:
     The file is in WAL mode, so readers in other processes don't disturb, and with
     ``synchronous=FULL``: once a transaction has returned it survives a loss of power, because
     messages are acknowledged on the strength of it. A file that turns out to be damaged is renamed,
-    said loudly, and an empty one takes its place.
+    said loudly, and an empty one takes its place; likewise if somebody removes the open file.
     """
 
     def __init__(
@@ -63,10 +63,8 @@ class Database:
         self._max_bytes = max_bytes
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreFailed(f"{path}: {error.strerror or error}") from error
+        self._identity: tuple[int, int] | None = None
+        """Device and inode of the file that is open."""
         self._run(_look)
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -108,7 +106,15 @@ class Database:
                 raise self._failure(error) from error
 
     def _opened(self) -> sqlite3.Connection:
+        if self._connection is not None and self._identity != _identity_of(self.path):
+            self.close()
+            logger.error(
+                "%s was removed or replaced while it was open; what it held is lost unless it is "
+                "in the file that is there now",
+                self.path,
+            )
         if self._connection is None:
+            self._make_folder()
             connection = sqlite3.connect(
                 self.path,
                 timeout=self._busy_timeout,
@@ -121,7 +127,17 @@ class Database:
                 connection.close()
                 raise
             self._connection = connection
+            self._identity = _identity_of(self.path)
         return self._connection
+
+    def _make_folder(self) -> None:
+        folder = self.path.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise StoreFailed(f"{folder} is a file; it should be a folder") from None
+        except OSError as error:
+            raise StoreFailed(f"{folder}: {error.strerror or error}") from error
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         # a text that was damaged must not hide the rest of its table
@@ -175,6 +191,14 @@ class Database:
 def _look(connection: sqlite3.Connection) -> None:
     """Read something, so that a file that is no database shows at once."""
     connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+
+
+def _identity_of(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _in_transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import shutil
 import sqlite3
 from contextlib import suppress
 from pathlib import Path
@@ -137,6 +138,21 @@ def test_a_file_that_is_no_database_is_moved_aside(
     assert store.load("r").skipped == ()
 
 
+def test_a_file_that_is_removed_while_it_is_open_is_told_and_written_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "data"
+    store = open_store(folder)
+    store.save("r", 1, {"a": b"1"})
+    shutil.rmtree(folder)
+    with pytest.raises(MissingParts):  # what hasn't changed isn't anywhere any more
+        store.save("r", 2, {"a": None}, base=1)
+    store.save("r", 2, {"a": b"2"})
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert "c.db was removed or replaced while it was open" in told
+    assert number_of(open_store(folder).load("r")) == 2
+
+
 def test_damage_anywhere_is_survived(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     for number in (1, 2, 3):
@@ -212,13 +228,16 @@ def test_a_locked_file_is_an_error_in_plain_words(tmp_path: Path) -> None:
     assert number_of(store.load("r")) == 2
 
 
-@pytest.mark.parametrize("obstacle", ["file", "folder"])
-def test_a_place_that_cannot_be_used_is_told(tmp_path: Path, obstacle: str) -> None:
+@pytest.mark.parametrize(
+    ("obstacle", "told"),
+    [("file", "data is a file; it should be a folder"), ("folder", r"c\.db: it can't be opened")],
+)
+def test_a_place_that_cannot_be_used_is_told(tmp_path: Path, obstacle: str, told: str) -> None:
     path = tmp_path / "c.db"
     if obstacle == "file":
         (tmp_path / "data").write_text("")
         path = tmp_path / "data" / "c.db"
     else:
         path.mkdir()
-    with pytest.raises(StoreFailed, match=r"c\.db: "):
+    with pytest.raises(StoreFailed, match=told):
         CheckpointStore(path)
