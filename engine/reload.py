@@ -16,9 +16,10 @@ from engine.registry import PluginKind, PluginRegistry
 from engine.run.book import RuleBook
 from engine.run.chains import Chains
 from engine.run.life import RuleLife
+from engine.run.parts import RuleParts
 from engine.run.properties import Properties
 from engine.run.replacing import Replacement
-from engine.run.rule import ResultLimit, RuleParts
+from engine.run.rule import ResultLimit
 from engine.run.status import RuleState
 from engine.run.tables import LookupTables
 from engine.run.trial import Trial

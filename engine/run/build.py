@@ -30,10 +30,12 @@ from engine.run.dead_letters import NAME as DEAD_LETTER
 from engine.run.dead_letters import DeadLetters, dead_letter_action
 from engine.run.functions import EngineFunctions
 from engine.run.metrics import RuleMetrics
+from engine.run.parts import RuleInput, RuleParts
 from engine.run.properties import Properties, SinkOptions
+from engine.run.relief import Relief
 from engine.run.reports import Report
 from engine.run.resources import ResourcePool
-from engine.run.rule import Rule, RuleInput, RuleParts
+from engine.run.rule import Rule
 from engine.run.schedule import zone_of
 from engine.run.sink import SinkRunner
 from engine.run.source import SourceRunner, StreamReader, decoder_for
@@ -197,6 +199,9 @@ class Builder:
         caches = (sink.cache for sink in parts.all_sinks)
         warn_of_orphans(self._root, rule.id, {cache.folder for cache in caches if cache})
         parts.streams = frozenset(scan.stream for scan in plan.scans)
+        gathering = [sink for sink in sinks if sink.options.is_batched]
+        if gathering:
+            parts.relief = Relief([each.reader for each in inputs], gathering, self._clock)
         if definition.options.qos and not definition.temp:
             self._resume(rule, plan, parts)
         trace_parts(rule, parts, self._tracing, self._clock)

@@ -11,7 +11,8 @@ from functools import partial
 
 from engine.config.rule import RuleDef
 from engine.errors import ConfigError
-from engine.run.rule import Rule, RuleParts
+from engine.run.parts import RuleParts
+from engine.run.rule import Rule
 from engine.topics import matches, plain_filter
 
 _ACTION = re.compile(r"\{\{.*?\}\}", re.DOTALL)

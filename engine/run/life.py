@@ -20,8 +20,9 @@ from engine.errors import ConfigError, EngineError
 from engine.run.build import Builder
 from engine.run.chains import Chains
 from engine.run.logs import RuleLogs, check_log_file
+from engine.run.parts import RuleParts
 from engine.run.patrol import Patrol
-from engine.run.rule import ResultLimit, Rule, RuleParts
+from engine.run.rule import ResultLimit, Rule
 from engine.run.schedule import run_length, schedule_of
 from engine.run.signals import Signals
 from engine.run.status import RuleState

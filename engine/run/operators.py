@@ -14,7 +14,8 @@ import msgspec
 
 from engine.run.lag import PartitionLag, flat_lag
 from engine.run.metrics import OperatorMetrics
-from engine.run.rule import Rule, RuleParts
+from engine.run.parts import RuleParts
+from engine.run.rule import Rule
 from engine.run.status import Connection
 from engine.run.tables import JoinedTable
 

@@ -11,7 +11,8 @@ import anyio.lowlevel
 from engine.config.rule import RuleDef
 from engine.errors import EngineError
 from engine.run.life import RuleLife
-from engine.run.rule import Rule, RuleParts
+from engine.run.parts import RuleParts
+from engine.run.rule import Rule
 from engine.run.status import RuleState
 from engine.state.scope import RuleState as PluginState
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from time import perf_counter_ns
 from typing import Any
@@ -18,74 +18,22 @@ from engine.config.rule import RuleDef
 from engine.errors import EngineError
 from engine.guard import guarded
 from engine.run.alarm import Alarm
-from engine.run.checkpoints import Checkpoints, Snapshot
-from engine.run.dead_letters import DeadLetters
+from engine.run.checkpoints import Snapshot
 from engine.run.flow import Flow, FlowClosed, Lane, Overflow
-from engine.run.metrics import OperatorMetrics, RuleMetrics
+from engine.run.metrics import RuleMetrics
+from engine.run.parts import RuleInput, RuleParts
 from engine.run.receipt import Receipt
 from engine.run.restarts import Restarts
-from engine.run.sink import Outgoing, SinkRunner
-from engine.run.source import Arrival, StreamReader
+from engine.run.sink import Outgoing
+from engine.run.source import Arrival
 from engine.run.status import RuleState, RuleStatus
-from engine.run.tables import JoinedTable
 from engine.run.ticket import Ticket
-from engine.run.tokens import Start
 from engine.run.traced import follow
 from engine.run.waiting import Flag, happens_within
 from engine.run.watchdog import Watchdog
-from engine.sql.pipeline import Pipeline
 from engine.sql.query import Result
-from engine.state.scope import RuleState as PluginState
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class RuleParts:
-    """What one run of a rule consists of, made new for each start."""
-
-    pipeline: Pipeline
-    inputs: list[RuleInput]
-    sinks: list[SinkRunner]
-    start: Start
-    """From where results are counted."""
-    letters: DeadLetters | None = None
-    """Where what is given up goes; None: it is only counted."""
-    checkpoints: Checkpoints | None = None
-    """None: nothing is remembered over a restart."""
-    plugins: PluginState | None = None
-    """The state of the rule's plugins, where there are checkpoints."""
-    covers: bool = False
-    """Batches are done with when a checkpoint has them, not when the sinks have the results."""
-    positions: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    """By input, where its source goes on; it may give nothing before the next checkpoint."""
-    saved_at: int = 0
-    """When the state was saved that it goes on from (epoch milliseconds), 0 if there is none."""
-    tables: list[JoinedTable] = field(default_factory=list)
-    """The lookup tables that are joined."""
-    holds_rows: bool = False
-    """Whether rows may lead to results later, in windows or event time."""
-    streams: frozenset[str] = frozenset()
-    """The names of all streams and tables that are read or looked up in."""
-    metrics: OperatorMetrics = field(default_factory=OperatorMetrics)
-    """Of the query."""
-
-    @property
-    def all_sinks(self) -> list[SinkRunner]:
-        """The sinks with that of the dead letters."""
-        return self.sinks if self.letters is None else [*self.sinks, self.letters.sink]
-
-
-@dataclass(frozen=True, slots=True)
-class RuleInput:
-    """One stream or table that a rule reads; ``label`` is its name in the query.
-
-    A rule ends when all its streams have; tables end with it.
-    """
-
-    label: str
-    reader: StreamReader
-    is_table: bool = False
 
 
 class _Inlet:
@@ -356,6 +304,8 @@ class Rule:
                     await self._deliver(parts, self._counted(result), None)
                 else:
                     await self._process(parts, item)
+                if parts.relief is not None:
+                    parts.relief.look(has_come=not isinstance(item, Tick))
                 if checkpoints is not None:
                     due = checkpoints.next_due()
                     if due is not None and due <= self._clock.now():
@@ -363,6 +313,8 @@ class Rule:
                 self._set_alarm(parts)
         except FlowClosed:
             if checkpoints is not None:
+                if parts.relief is not None:
+                    parts.relief.flush()
                 await checkpoints.completed()
                 checkpoints.take(self._snapshot(parts), tasks)
                 await checkpoints.completed()
@@ -399,6 +351,8 @@ class Rule:
         times = [parts.pipeline.next_deadline()]
         if parts.checkpoints is not None:
             times.append(parts.checkpoints.next_due())
+        if parts.relief is not None:
+            times.append(parts.relief.due)
         self._alarm.set(min((time for time in times if time is not None), default=None))
 
     def _snapshot(self, parts: RuleParts) -> Snapshot:

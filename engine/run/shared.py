@@ -91,6 +91,10 @@ class SharedSource:
         return self.runner.window
 
     @property
+    def is_held_up(self) -> bool:
+        return self.runner.is_held_up
+
+    @property
     def topics(self) -> Sequence[str]:
         return self.runner.topics
 

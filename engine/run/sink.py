@@ -37,9 +37,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Results gathered before ``at`` (epoch milliseconds) have waited long enough."""
+    """Results gathered before ``at`` (epoch milliseconds) have waited long enough; None: all."""
 
-    at: int
+    at: int | None
 
     def __len__(self) -> int:
         return 0
@@ -140,6 +140,10 @@ class SinkRunner:
         """Queue results, after waiting for room."""
         await self.flow.put(outgoing, self._lane)
 
+    def flush(self) -> None:
+        """Send what is gathered, and what is queued by now, without waiting for more."""
+        self.flow.put_anyway(Due(None))
+
     # -- life ----------------------------------------------------------------------------------
 
     async def run(self, opened: Callable[[], None]) -> None:
@@ -215,9 +219,12 @@ class SinkRunner:
         while True:
             item = await self.flow.get()
             if isinstance(item, Due):
-                is_due = due is not None and not item.at < due <= item.at + linger
+                is_due = item.at is None or (
+                    due is not None and not item.at < due <= item.at + linger
+                )
                 enough = gatherer.flush() if is_due else None
                 if enough is not None:
+                    due = None
                     await self._deliver(enough)
             else:
                 self.metrics.records_in += len(item)

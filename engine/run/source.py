@@ -102,6 +102,10 @@ class StreamReader(Protocol):
         """How many messages may be unacknowledged before no more come; None: any number."""
 
     @property
+    def is_held_up(self) -> bool:
+        """Whether nothing more may come before messages are acknowledged."""
+
+    @property
     def topics(self) -> Sequence[str]:
         """The filters of topics inside the engine that it reads."""
 
@@ -198,6 +202,10 @@ class SourceRunner:
             self._lag_monitor = LagMonitor(source, self.name, clock, lambda: self._position)
         self._is_open = False
         self._has_emitted = False
+        self._unacknowledged = 0
+        """Messages that the other side still waits to hear of."""
+        with self._used():
+            self._smallest_window: int | None = getattr(source, "smallest_window", None)
 
     def begin_at(self, position: Mapping[str, Any]) -> None:
         """Begin where a batch that this source gave before has ended, if it can."""
@@ -210,6 +218,12 @@ class SourceRunner:
         with self._used():
             found: int | None = getattr(self._source, "window", None)
         return found
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether nothing more may come before messages are acknowledged."""
+        window = self._smallest_window
+        return window is not None and self._unacknowledged >= window
 
     @property
     def topics(self) -> Sequence[str]:
@@ -403,9 +417,12 @@ class SourceRunner:
         self, batch: Batch, position: Mapping[str, Any] | None
     ) -> Callable[[], None] | None:
         """Return what is to be called when everybody is done with a batch."""
+        also = batch.acknowledge
+        if also is not None and self._smallest_window is not None:
+            also = self._noted(also, len(batch) + len(batch.failures))
         if self._acknowledgements is None or position is None:
-            return batch.acknowledge
-        done, also = self._acknowledgements.expect(position), batch.acknowledge
+            return also
+        done = self._acknowledgements.expect(position)
         if also is None:
             return done
 
@@ -414,6 +431,16 @@ class SourceRunner:
             done()
 
         return both
+
+    def _noted(self, acknowledge: Callable[[], None], messages: int) -> Callable[[], None]:
+        """Count messages as unacknowledged until they are acknowledged."""
+        self._unacknowledged += messages
+
+        def done() -> None:
+            self._unacknowledged -= messages
+            acknowledge()
+
+        return done
 
     def _count(
         self, batch: Batch, frame: Frame, failures: list[Failure], now: int, latency: int

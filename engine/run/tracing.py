@@ -14,7 +14,8 @@ from engine.clock import Clock
 from engine.config.rule import TraceOptions
 from engine.layout import Frame
 from engine.run.operators import operators_of
-from engine.run.rule import Rule, RuleParts
+from engine.run.parts import RuleParts
+from engine.run.rule import Rule
 from engine.sql.pipeline import Pipeline, WrappedPipeline
 from engine.sql.query import Result
 from engine.tracing.excerpt import excerpt

@@ -10,9 +10,10 @@ from engine.catalog import Catalog, Stream
 from engine.clock import Clock
 from engine.config.rule import RuleDef
 from engine.run.build import Builder
+from engine.run.parts import RuleParts
 from engine.run.properties import Properties
 from engine.run.reports import Report
-from engine.run.rule import Rule, RuleParts
+from engine.run.rule import Rule
 from engine.run.source import SourceRunner, StreamReader
 from engine.run.tables import LookupTables
 from engine.state.store import CheckpointStore

@@ -42,6 +42,11 @@ class Mqtt(Source[MqttSourceConfig]):
         return self.config.settings().receive_maximum
 
     @property
+    def smallest_window(self) -> int:
+        """As ``window``, at the least: before MQTT 5 brokers decide, and most say 20."""
+        return self.window if self.config.settings().version == "5" else min(self.window, 20)
+
+    @property
     def repeats(self) -> int:
         """How many of the last messages the broker may deliver again."""
         settings = self.config.settings()
