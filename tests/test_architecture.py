@@ -31,7 +31,7 @@ LAYERS = [
         "engine.config.fields",
     ),
     ("engine.config", "engine.folders"),
-    ("engine.api", "engine.tracing"),
+    ("engine.api", "engine.contact", "engine.tracing"),
     ("engine.sql.names", "engine.sql.ast", "engine.sql.kinds", "engine.sql.text"),
     ("engine.layout",),
     ("engine.sql", "engine.functions", "engine.ops", "engine.template"),

@@ -14,6 +14,7 @@ from engine.backoff import Backoff
 from engine.batch import Row
 from engine.blame import told
 from engine.clock import Clock
+from engine.contact import Contact
 from engine.errors import EngineError, NotConnected, PluginError, RowError
 from engine.guard import close_quietly, guarded
 from engine.lookup.options import LookupOptions
@@ -57,7 +58,7 @@ class LookupLink:
         """Number of this opening, to tell whose loss is old news."""
         self._users = 0
         self._unused = anyio.Event()
-        self._is_lost = False
+        self._contact = Contact(f"table {name}", use.ctx, logger, "not connected")
         self._has_given_up = False
         self._reported: set[type[Exception]] = set()
 
@@ -82,7 +83,7 @@ class LookupLink:
             async with self._gate:
                 await self._open()
         except NotConnected as error:
-            self._report_loss(error)
+            self._contact.lose(error.message)
         except EngineError:
             raise
         except Exception as error:
@@ -177,9 +178,10 @@ class LookupLink:
                 else:
                     answers[index] = outcome
             if not lost:
-                self._report_return()
+                self._contact.regain()
+                self._has_given_up = False
                 break
-            self._report_loss(reason)
+            self._contact.lose(reason.message)
             await self._lose(opening)
             now = self._clock.now()
             if self._has_given_up or now >= give_up_at:
@@ -190,18 +192,6 @@ class LookupLink:
             pending = lost
             await self._clock.sleep_until(min(give_up_at, now + round(backoff.next() * 1000)))
         return answers
-
-    def _report_loss(self, reason: NotConnected) -> None:
-        if not self._is_lost:
-            logger.warning("table %s: not connected: %s", self.name, reason.message)
-        self._is_lost = True
-        self._use.ctx.report_connection(False, reason.message)
-
-    def _report_return(self) -> None:
-        if self._is_lost:
-            self._is_lost = self._has_given_up = False
-            logger.info("table %s: connected again", self.name)
-            self._use.ctx.report_connection(True)
 
     async def _attempt(
         self, fields: Sequence[str], keys: Sequence[str], asked: Sequence[Values]

@@ -11,6 +11,7 @@ from engine.api import Context, Sink
 from engine.batch import Batch, Row
 from engine.blame import told
 from engine.clock import Clock
+from engine.contact import Contact
 from engine.errors import NotConnected, Rejected
 from engine.guard import guarded
 from engine.run.messages import Claim, Messages
@@ -56,10 +57,10 @@ class Outlet:
         self.metrics = OperatorMetrics()
         self.letters = letters
         self._sink = sink
-        self._ctx = ctx
         self._clock = clock
         self._takes_tokens = takes_tokens
-        self._is_lost = False
+        what = "not connected, and tried again until it is"
+        self._contact = Contact(name, ctx, logger, what)
         self._has_returned = False
 
     @property
@@ -77,11 +78,11 @@ class Outlet:
         try:
             await guarded(sink.open(), f"{self.name}: open()", seconds=sink.open_timeout)
         except (NotConnected, *NETWORK_ERRORS) as error:
-            self._lost(error)
+            self._contact.lose(text_of(error))
             return False
         finally:
             self.metrics.last_invocation = self._clock.now()
-        self._found()
+        self._contact.regain()
         return True
 
     async def send(
@@ -98,7 +99,8 @@ class Outlet:
         try:
             await self._collect(messages)
         except (NotConnected, *NETWORK_ERRORS) as error:
-            self._lost(error)
+            metrics.last_invocation = self._clock.now()
+            self._contact.lose(text_of(error))
             left = getattr(error, "indexes", None)
             metrics.records_out += 0 if left is None else size - len(left)
             return range(size) if left is None else left
@@ -113,8 +115,7 @@ class Outlet:
             metrics.records_out += size
         metrics.last_invocation = self._clock.now()
         metrics.took(perf_counter_ns() - started)
-        if self._is_lost:
-            self._found()
+        self._contact.regain()
         return None
 
     async def _collect(self, messages: Messages) -> None:
@@ -148,21 +149,6 @@ class Outlet:
         self.lose(claim, reason, error, messages.rows_of(indexes))
         if self.letters is not None:
             self.letters.refused(self.name, text_of(error), messages.batch, indexes, attempts)
-
-    def _lost(self, error: Exception) -> None:
-        text = text_of(error)
-        if not self._is_lost:
-            reason = text.removeprefix(f"{self.name}: ")
-            logger.warning("%s: not connected, and tried again until it is: %s", self.name, reason)
-        self._is_lost = True
-        self.metrics.last_invocation = self._clock.now()
-        self._ctx.report_connection(False, text)
-
-    def _found(self) -> None:
-        if self._is_lost:
-            self._is_lost = False
-            logger.info("%s: connected again", self.name)
-            self._ctx.report_connection(True)
 
 
 def text_of(error: Exception) -> str:

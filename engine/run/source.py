@@ -17,6 +17,7 @@ from engine.batch import Batch
 from engine.catalog import Stream
 from engine.clock import Clock
 from engine.codec import Decoder, Failure, Message, RowsDecoder, decoder
+from engine.contact import Contact
 from engine.errors import EndOfStream, NotConnected, PluginError
 from engine.guard import close_quietly, guarded
 from engine.layout import Frame, Layout
@@ -189,7 +190,8 @@ class SourceRunner:
         """Made when first needed, and again after readers have come that read something else."""
         self._decoded: tuple[Any, ...] = ()
         """The form of the layout that it was made for."""
-        self._is_lost = False
+        what = "not connected, and opened again until it is"
+        self._contact = Contact(self.name, ctx, logger, what)
         self._position: Mapping[str, Any] | None = None
         self._ask_position: Callable[[], Mapping[str, Any]] | None = getattr(
             source, "position", None
@@ -310,16 +312,9 @@ class SourceRunner:
             except EndOfStream:
                 break
             except NotConnected as error:
-                self._lost(error)
+                self._contact.lose(error.message)
             await self.close()
             await self._clock.sleep_until(self._clock.now() + int(backoff.next() * 1000))
-
-    def _lost(self, error: NotConnected) -> None:
-        if not self._is_lost:
-            reason = error.message.removeprefix(f"{self.name}: ")
-            logger.warning("%s: not connected, and opened again until it is: %s", self.name, reason)
-        self._is_lost = True
-        self._use.ctx.report_connection(False, error.message)
 
     async def _open(self) -> None:
         source = self._source
@@ -349,10 +344,7 @@ class SourceRunner:
         if not subscribers:  # all have left just now: what nobody takes isn't acknowledged
             await anyio.sleep_forever()
         self._check(batch)
-        if self._is_lost:  # a batch is the proof that it is there again
-            self._is_lost = False
-            logger.info("%s: connected again", self.name)
-            self._use.ctx.report_connection(True)
+        self._contact.regain()  # a batch is the proof that it is there again
         now = self._clock.now()
         if not batch.received_at:
             batch.received_at = now
