@@ -77,10 +77,9 @@ class PluginRegistry:
         registered = self._registered_as(kind, name)
         if registered is not None:
             return registered
-        found = self._found(kind, name)
+        found, key = self._found(kind, name)
         if isinstance(found, EntryPoint):
             return self._finders[kind].distributions.load(found)
-        key = self._file_key(kind, name)
         return self._load(found, key).plugin(key)
 
     def stream_source(self, name: str) -> Plugin:
@@ -130,7 +129,7 @@ class PluginRegistry:
         """Tell whether there is a plugin called ``name``, without loading it."""
         if self._registered_as(kind, name) is not None:
             return True
-        return self._finders[kind].find(self._file_key(kind, name)) is not None
+        return self._find(kind, name)[0] is not None
 
     def names(self, kind: PluginKind) -> list[str]:
         """Return the names of all plugins of a kind; of functions, what SQL calls them."""
@@ -160,7 +159,7 @@ class PluginRegistry:
         if registered is not None:
             known = self._known(kind, registered.name, Origin.REGISTERED, registered.origin)
             return describe_plugins([registered], known)
-        found = finder.named(key) or finder.find(self._file_key(kind, name))
+        found = finder.named(key) or self._find(kind, name)[0]
         if found is None:
             raise self._unknown(kind, name)
         if isinstance(found, PluginFile):
@@ -254,22 +253,31 @@ class PluginRegistry:
 
     # -- looking up ----------------------------------------------------------------------------
 
-    def _found(self, kind: PluginKind, name: str) -> Found:
-        found = self._finders[kind].find(self._file_key(kind, name))
+    def _found(self, kind: PluginKind, name: str) -> tuple[Found, str]:
+        """Return what has a name and may be used, and the name as `_find` does.
+
+        Raises:
+            PluginError: there is none, or it can't be used.
+        """
+        found, key = self._find(kind, name)
         if found is None:
             raise self._unknown(kind, name)
         if isinstance(found, PluginFile):
             self._finders[kind].check_version(found)
         _refuse(kind, name, found)
-        return found
+        return found, key
 
-    def _file_key(self, kind: PluginKind, name: str) -> str:
-        """Return a name as files have it: a symbol stands for its plugin, but names in tables of
-        functions are exact.
+    def _find(self, kind: PluginKind, name: str) -> tuple[Found | None, str]:
+        """Return what has a name, None if nothing has, and the name as it stands there.
+
+        A symbol stands for its plugin, but names in tables of functions are exact.
         """
-        if kind is PluginKind.FUNCTION and self._finders[kind].find(name) is not None:
-            return name
-        return plugin_name(name)
+        finder, key = self._finders[kind], plugin_name(name)
+        if kind is PluginKind.FUNCTION and key != name:
+            exact = finder.find(name)
+            if exact is not None:
+                return exact, name
+        return finder.find(key), key
 
     def _load(self, file: PluginFile, name: str) -> LoadedFile:
         loaded = self._loader.current(file)
