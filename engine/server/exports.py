@@ -16,7 +16,7 @@ from engine.server.configs import ConnectionDef
 from engine.server.definitions import Definitions, Kind
 from engine.server.needs import Needs, needs_of
 from engine.server.rules import Rules
-from engine.server.secrets import masked, masked_statement
+from engine.server.secrets import masked, masked_json, masked_statement
 from engine.server.snapshot import Part
 from engine.server.uploads import Uploads
 
@@ -78,7 +78,7 @@ class Exports:
             "sinkConfig": self._sections(Kind.SINK_CONFIG, needs, secrets=secrets),
             "connectionConfig": self._connections(needs, secrets=secrets),
         }
-        show = _as_it_is if secrets else _hidden
+        show = _as_it_is if secrets else masked_json
         for section, part in self._parts.items():
             found[section] = {
                 name: show(text)
@@ -124,7 +124,7 @@ class Exports:
     def _rule_set(
         self, ids: Iterable[str], needs: Needs | None, *, secrets: bool
     ) -> dict[str, dict[str, str]]:
-        show = _as_it_is if secrets else _hidden
+        show = _as_it_is if secrets else masked_json
         statement = _as_it_is if secrets else masked_statement
         streams, tables = (
             {
@@ -183,12 +183,6 @@ def _written(data: bytes, *, secrets: bool) -> dict[str, str]:
 
 def _decoded(entries: Mapping[str, str]) -> dict[str, Any]:
     return {name: msgspec.json.decode(text) for name, text in entries.items()}
-
-
-def _hidden(text: str) -> str:
-    value = msgspec.json.decode(text)
-    hidden = masked(value)
-    return text if hidden == value else _json(hidden)
 
 
 def _as_it_is(text: str) -> str:

@@ -103,7 +103,7 @@ class Imports:
             entries = {section: await part.export() for section, part in self._parts.items()}
             sections = KnownSecrets(self._definitions, entries).restore(sections)
             if partial:
-                await self._take_all(sections, imported, code=code)
+                await self._take_all(sections, imported, entries, code=code)
             else:
                 await self._replace_all(sections, imported, entries, code=code)
             for section in _NOT_HERE:
@@ -128,7 +128,7 @@ class Imports:
         snapshot = await self._snapshot(entries, sections["uploads"])
         try:
             await self.clear(code=code)
-            await self._take_all(sections, imported, code=code, or_nothing=True)
+            await self._take_all(sections, imported, entries, code=code, or_nothing=True)
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await snapshot.put_back(code=code)
@@ -172,17 +172,23 @@ class Imports:
         self,
         sections: dict[str, dict[str, Any]],
         imported: Imported,
+        entries: dict[str, dict[str, str]],
         *,
         code: bool,
         or_nothing: bool = False,
     ) -> None:
-        """Take a file in; with ``or_nothing`` no rule starts unless everything can be taken."""
+        """Take a file in; with ``or_nothing`` no rule starts unless everything can be taken.
+
+        ``entries`` are what the parts have exported before anything was touched.
+        """
         await self._take_configs(sections, imported)
         for name, value in sections["uploads"].items():
             await self._one(imported, "uploads", name, self._take_upload, name, value)
         for section, part in self._parts.items():
             for name, value in sections[section].items():
-                await self._one(imported, section, name, self._take_part, part, name, value, code)
+                known = None if code else _decoded(entries[section].get(name))
+                take = self._take_part
+                await self._one(imported, section, name, take, part, name, value, known, code)
         for section, kind in _STREAM_KINDS:
             for name, value in sections[section].items():
                 await self._one(imported, section, name, self._take_stream, kind, name, value)
@@ -217,12 +223,14 @@ class Imports:
         for part in self._parts.values():
             await part.clear(code=code)
 
-    async def _take_part(self, part: Part, name: str, value: Any, code: bool) -> None:
+    async def _take_part(
+        self, part: Part, name: str, value: Any, known: Any, may_change_code: bool
+    ) -> None:
         entry = msgspec.json.decode(value) if isinstance(value, str) else value
         if not isinstance(entry, dict):
             raise Problem("expected an object")
-        if part.is_code(name, entry) and not code:
-            if entry == _decoded((await part.export()).get(name)):
+        if part.is_code(name, entry) and not may_change_code:
+            if entry == known:
                 return  # nothing changes
             raise Problem("what the server runs can only be changed by a known administrator")
         await part.take(name, entry)

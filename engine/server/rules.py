@@ -25,7 +25,7 @@ from engine.run.report import RuleReport, in_ekuiper
 from engine.server.definitions import Change, Condition, Definitions, Kind, anything
 from engine.server.problems import RULE, Problem, missing
 from engine.server.queries import streams_of
-from engine.server.secrets import masked, restored
+from engine.server.secrets import masked, masked_json, restored
 from engine.server.stream_json import schema_of
 from engine.server.turns import Turns
 from engine.sql.ast import Column, Star
@@ -102,10 +102,7 @@ class Rules:
         Raises:
             Problem: there is no such rule.
         """
-        text = self.text(rule_id)
-        value = msgspec.json.decode(text)
-        hidden = masked(value)
-        return text if hidden == value else msgspec.json.encode(hidden).decode()
+        return masked_json(self.text(rule_id))
 
     def summary(self, rule_id: str) -> dict[str, Any]:
         """Return what the list of rules says of one."""

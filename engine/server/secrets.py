@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from engine.config.interpolate import MASK
 from engine.config.secrets import is_secret, masked_text
 from engine.config.secrets import masked as masked
@@ -19,6 +21,13 @@ def masked_statement(sql: str) -> str:
         lambda found: f"{found[1]}{MASK}" if is_secret(found[2]) else found[0],
         masked_text(sql),
     )
+
+
+def masked_json(text: str) -> str:
+    """Return JSON without secrets, word for word if there are none."""
+    value = msgspec.json.decode(text)
+    hidden = masked(value)
+    return text if hidden == value else msgspec.json.encode(hidden).decode()
 
 
 def restored(value: Any, old: Any) -> Any:
