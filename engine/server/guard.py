@@ -64,7 +64,7 @@ class Guard:
         try:
             caller = self._admit(call)
         except Problem as problem:
-            self._audit.note("", call.address, call.method, call.path, problem.status)
+            self._audit.note(call.who, call.address, call.method, call.path, problem.status)
             await _refuse(problem, send, is_socket=call.method == "WEBSOCKET")
             return
         scope["user"] = caller
@@ -116,6 +116,7 @@ class Guard:
                 hint="send a valid token in the header Authorization",
                 headers={"WWW-Authenticate": "Bearer"},
             )
+        call.who = caller.name
         return caller
 
     def _authorise(self, call: _Call, caller: Caller) -> None:
@@ -168,6 +169,8 @@ class _Call:
         self.method: str = str(scope.get("method", "WEBSOCKET"))
         client: Any = scope.get("client")
         self.address: str = client[0] if client else ""
+        self.who = ""
+        """The name of the caller, once it is known."""
         self._headers = scope["headers"]
         self._query: bytes = scope["query_string"]
 

@@ -119,6 +119,16 @@ async def test_changes_are_audited_without_their_content(start: Start, tmp_path:
     assert (line["method"], line["path"], line["status"]) == ("POST", "/streams", 201)
 
 
+async def test_who_was_refused_is_audited(start: Start, tmp_path: Path) -> None:
+    async with start(authentication=True) as server:
+        token = await server.service.credentials.create("looker", "read")
+        assert await called(server, token, "POST") == 403
+        assert await called(server, "hr_guess") == 401
+    text = (tmp_path / "data" / "server" / "audit.log").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert [(line["who"], line["status"]) for line in lines] == [("token looker", 403), ("", 401)]
+
+
 async def test_pages_of_others_and_borrowed_names_are_refused(server: Running) -> None:
     body = {"sql": DEMO}
     evil = {"Origin": "https://evil.example"}
