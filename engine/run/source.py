@@ -23,6 +23,7 @@ from engine.guard import close_quietly, guarded
 from engine.layout import Frame, Layout
 from engine.offspring import begin_use, children_of
 from engine.run.acknowledging import Acknowledgements
+from engine.run.courtesy import COURTESY
 from engine.run.lag import LagMonitor, PartitionLag
 from engine.run.metrics import OperatorMetrics
 from engine.run.offsets import checked_offsets
@@ -353,7 +354,9 @@ class SourceRunner:
         frame, failures = decode.decode(batch)
         if batch.failures:
             failures = [*failures, *enumerate(batch.failures, len(batch))]
-        frame.decoding = perf_counter_ns() - started
+        ended = perf_counter_ns()
+        frame.decoding = ended - started
+        COURTESY.give_way(ended)
         self._count(batch, frame, failures, now, frame.decoding)
         position = None
         if self._ask_position is not None:
