@@ -11,7 +11,7 @@ from engine.config.rule import PropertySet, RuleSet
 from engine.engine import Engine
 from engine.registry import PluginKind
 from engine.server.connection_users import connection_users
-from engine.server.definitions import Change, Definitions, Kind
+from engine.server.definitions import Change, Condition, Definitions, Kind, anything
 from engine.server.names import checked_name
 from engine.server.problems import CONFIG_KEY, Problem, missing
 from engine.server.secrets import masked, restored
@@ -124,7 +124,9 @@ class Configs:
         """Return what is stored of a connection, "" if a file of the server has it."""
         return self._definitions.get(Kind.CONNECTION, name) or ""
 
-    async def put_connection(self, given: ConnectionDef, *, replace: bool) -> None:
+    async def put_connection(
+        self, given: ConnectionDef, condition: Condition = anything, *, replace: bool
+    ) -> None:
         """Add a connection, or with ``replace`` change it.
 
         Raises:
@@ -139,6 +141,7 @@ class Configs:
                 raise Problem(f"connection {name} is defined already", code=CONFIG_KEY)
             if known is None and replace:
                 raise missing(f"connection {name}")
+            condition(None if known is None else self.connection_text(name))
             if known is not None:
                 self._refuse_if_used(name)
                 given = msgspec.structs.replace(
@@ -148,15 +151,17 @@ class Configs:
             await self._definitions.apply(Change(Kind.CONNECTION, name, text))
             self.recover()
 
-    async def drop_connection(self, name: str) -> None:
+    async def drop_connection(self, name: str, condition: Condition = anything) -> None:
         """Forget a connection.
 
         Raises:
             Problem: there is none, or a rule uses it.
         """
         async with self._turns.of(f"connection {name}"):
-            if self._definitions.get(Kind.CONNECTION, name) is None:
+            stored = self._definitions.get(Kind.CONNECTION, name)
+            if stored is None:
                 raise missing(f"connection {name}")
+            condition(stored)
             self._refuse_if_used(name)
             await self._definitions.apply(Change(Kind.CONNECTION, name, None))
             self.recover()

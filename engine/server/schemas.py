@@ -104,26 +104,27 @@ class Schemas:
             EngineError: it is malformed, or its version isn't greater.
         """
         async with self._turns.of(f"schema {type_} {given.name}"):
-            known = self._files.all(_checked_type(type_)).get(given.name)
-            condition(None if known is None else text_of(known.path))
+            known = self._known(type_, given.name, condition)
             if known is not None:
                 what = f"{type_} schema {given.name}"
                 check_version(known.version, given.version, what)
             await self._put(type_, given)
 
-    async def upload(self, type_: str, name: str, data: bytes, version: str) -> None:
+    async def upload(
+        self, type_: str, name: str, data: bytes, version: str, condition: Condition = anything
+    ) -> None:
         """Put a file, a schema or a zip with it, in the place of a schema, or add it.
 
         Raises:
             EngineError: it is malformed, or its version isn't greater.
         """
         async with self._turns.of(f"schema {type_} {name}"):
-            known = self._files.all(_checked_type(type_)).get(name)
+            known = self._known(type_, name, condition)
             if known is not None:
                 check_version(known.version, version, f"{type_} schema {name}")
             await self._install(type_, name, version, data, {})
 
-    async def drop(self, type_: str, name: str) -> None:
+    async def drop(self, type_: str, name: str, condition: Condition = anything) -> None:
         """Delete a schema; rules that use it can't start any more.
 
         Raises:
@@ -133,6 +134,7 @@ class Schemas:
             file = self._found(type_, name)
             if not file.is_own:
                 raise Problem(f"{type_} schema {name} stands in {file.path}", hint="delete that")
+            condition(text_of(file.path))
             await anyio.to_thread.run_sync(self._remove, type_, name, None)
 
     # -- export and import ---------------------------------------------------------------------
@@ -182,6 +184,12 @@ class Schemas:
                     }
                     found[f"{type_}_{name}"] = msgspec.json.encode(entry).decode()
         return found
+
+    def _known(self, type_: str, name: str, condition: Condition) -> SchemaFile | None:
+        """Return a schema that is to be replaced, None if there is none, if ``condition`` holds."""
+        known = self._files.all(_checked_type(type_)).get(name)
+        condition(None if known is None else text_of(known.path))
+        return known
 
     def _found(self, type_: str, name: str) -> SchemaFile:
         known = self._files.all(_checked_type(type_))

@@ -97,6 +97,18 @@ async def test_a_connection_is_checked_when_somebody_asks(
         assert "nosuch" in (await server.json("POST", "/connections/unknown/check"))["err"]
 
 
+async def test_a_connection_changes_only_if_nobody_else_has_changed_it(start: Start) -> None:
+    async with start(check_connections=0) as server:
+        await define(server, "plant", server="tcp://127.0.0.1:1")
+        path, body = "/connections/plant", {"typ": "mqtt", "props": {"server": "tcp://127.0.0.1:2"}}
+        seen = {"If-Match": (await server.client.get(path)).headers["etag"]}
+        await server.json("PUT", path, body, headers=seen)
+        for method, given in (("PUT", body), ("DELETE", None)):
+            assert (await server.refused(method, path, given, headers=seen))[0] == 412
+        now = {"If-Match": (await server.client.get(path)).headers["etag"]}
+        await server.json("DELETE", path, headers=now)
+
+
 async def test_a_broken_file_of_connections_is_no_end(start: Start, tmp_path: Path) -> None:
     file = tmp_path / "etc" / "connections" / "connection.yaml"
     file.parent.mkdir(parents=True)

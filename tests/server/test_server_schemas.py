@@ -69,6 +69,9 @@ async def test_an_update_needs_a_greater_version_and_replaces_the_file(
     await server.json("PUT", path, body, headers={"If-Match": etag})
     body["version"] = "4"
     assert (await server.refused("PUT", path, body, headers={"If-Match": etag}))[0] == 412
+    assert (await server.refused("DELETE", path, headers={"If-Match": etag}))[0] == 412
+    sent = {**upload(BOOK.encode(), "4"), "headers": {"If-Match": etag}}
+    assert (await server.client.put(f"{path}/upload", **sent)).status_code == 412
     files = sorted(p.name for p in (tmp_path / "data" / "schemas" / "protobuf").iterdir())
     assert files == ["books@3.proto"]
 

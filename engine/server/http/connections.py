@@ -15,6 +15,7 @@ from engine.server.http.replies import (
     Serving,
     body_of,
     check_name,
+    condition,
     flag,
     json,
     stored,
@@ -60,15 +61,17 @@ async def replace_connection(
     given = await body_of(request, ConnectionDef)
     check_name(given.id or name, name)
     given = msgspec.structs.replace(given, id=name)
-    await service.configs.put_connection(given, replace=True)
+    await service.configs.put_connection(given, condition(request), replace=True)
     service.connections.check_soon()
     return text("success")
 
 
 @delete("/connections/{name:str}", status_code=200)
-async def drop_connection(service: Serving, name: FromPath[str]) -> Response[str]:
+async def drop_connection(
+    service: Serving, request: AnyRequest, name: FromPath[str]
+) -> Response[str]:
     """Forget a connection that no rule uses."""
-    await service.configs.drop_connection(name)
+    await service.configs.drop_connection(name, condition(request))
     return text("success")
 
 

@@ -77,14 +77,16 @@ async def upload_schema(
     data = await sent.read(service.settings.max_upload + 1)
     if len(data) > service.settings.max_upload:
         raise Problem(f"more than {int(service.settings.max_upload)} bytes", status=413)
-    await service.schemas.upload(kind, name, data, version)
+    await service.schemas.upload(kind, name, data, version, condition(request))
     return text(f"{kind} schema {name} is updated")
 
 
 @delete("/schemas/{kind:str}/{name:str}", status_code=200)
-async def drop_schema(service: Serving, kind: FromPath[str], name: FromPath[str]) -> Response[str]:
+async def drop_schema(
+    service: Serving, request: AnyRequest, kind: FromPath[str], name: FromPath[str]
+) -> Response[str]:
     """Delete a schema; rules that use it can't start any more."""
-    await service.schemas.drop(kind, name)
+    await service.schemas.drop(kind, name, condition(request))
     return text(f"{kind} schema {name} is deleted")
 
 
