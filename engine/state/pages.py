@@ -32,6 +32,7 @@ class Reason(StrEnum):
     DISK_FULL = "disk full"
     DISK_ERROR = "disk error"
     DAMAGED = "damaged"
+    REMOVED = "removed"
     TOO_LARGE = "too large"
 
 
@@ -178,20 +179,25 @@ class PageQueue:
 
     def _writable(self, page: Page, size: int) -> Segment:
         current = self._current
+        if current is not None and current.is_removed:
+            self._lose_removed()
+            current = None
         if current is not None and current.size + size <= self._segment_size:
             return current
         if current is not None:
             current.close()
         self._file_number += 1
-        segment = Segment.create(
-            self._folder / f"{self._file_number:010}.seg", page.first, page.first_row
-        )
+        segment = self._new_segment(self._folder / f"{self._file_number:010}.seg", page)
         self.bytes += segment.size
         self._segments.append(segment)
         self._current = segment
         if self._fsync:
             _sync_folder(self._folder)
         return segment
+
+    def _new_segment(self, path: Path, page: Page) -> Segment:
+        self._folder.mkdir(parents=True, exist_ok=True)  # it may have been deleted
+        return Segment.create(path, page.first, page.first_row)
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -226,6 +232,8 @@ class PageQueue:
             self._held_load -= stored.ref.load
         try:
             stored.segment.mark_gone(stored.ref)
+        except FileNotFoundError:
+            logger.debug("%s was deleted before its pages were", stored.segment.path)
         except OSError as error:
             logger.error("%s: %s; rows may be sent again", stored.segment.path, error.strerror)
         self.records -= stored.ref.records
@@ -243,7 +251,7 @@ class PageQueue:
         """
         data = page_bytes(page.first, page.first_row, page.records, page.rows)
         path = _before(min(each.segment.path for each in stored))
-        segment = Segment.create(path, page.first, page.first_row)
+        segment = self._new_segment(path, page)
         try:
             segment.append(data, records=len(page.records), rows=sum(page.rows), sync=self._fsync)
         except OSError:
@@ -260,6 +268,7 @@ class PageQueue:
 
     def close(self) -> None:
         """Close all files."""
+        self._lose_removed()
         for segment in {*self._segments, *(stored.segment for stored in self._held.values())}:
             segment.close()
 
@@ -303,28 +312,41 @@ class PageQueue:
             self._head.popleft()
 
     def _look_up(self, segment: Segment) -> deque[PageRef]:
+        reason = Reason.DAMAGED
         try:
             found = Scanner().scan(segment.path)
         except OSError as error:
+            if isinstance(error, FileNotFoundError):
+                reason = Reason.REMOVED
             logger.error("%s: %s", segment.path, error.strerror)
-            found = Scan()
+            found = Scan([held.ref for held in self._held.values() if held.segment is segment])
         lost = Loss(
-            Reason.DAMAGED,
-            found.damages[0].first if found.damages else self._end_of(found),
+            reason,
+            found.damages[0].first if found.damages else _end_of(found, segment),
             segment.records - found.records,
             segment.rows - found.rows,
         )
         if lost.records:
-            logger.error("%s is damaged: %s rows are lost", segment.path, lost.rows)
+            logger.error("%s is %s: %s rows are lost", segment.path, reason, lost.rows)
             self._lose(lost)
             self.records -= lost.records
             self.rows -= lost.rows
             segment.recount(found)
         return deque(ref for ref in found.live if ref.first not in self._held)
 
-    def _end_of(self, found: Scan) -> int:
-        last = found.live[-1] if found.live else None
-        return last.first + last.records if last else self.next[0]
+    def _lose_removed(self) -> None:
+        """Give up what is in files that somebody has deleted; what comes goes into a new one."""
+        while self._segments and not (segment := self._segments[0]).path.exists():
+            refs = self._look_up(segment) if self._head is None else self._head
+            for ref in tuple(refs):
+                self._lose(Loss(Reason.REMOVED, ref.first, ref.records, ref.rows))
+                self.forget(Stored(segment, ref))
+            logger.error("%s was deleted while it was in use", segment.path)
+            if self._segments and self._segments[0] is segment:  # a page of it is being sent
+                self._segments.popleft()
+                self._head = None
+            if segment is self._current:
+                self._current = None
 
     # -- making room ---------------------------------------------------------------------------
 
@@ -373,7 +395,8 @@ class PageQueue:
                 self._lose(Loss(Reason.DAMAGED, damage.first, damage.records, damage.rows))
             torn = found.torn
             if found.live:
-                segment = Segment(path, path.stat().st_size, found)
+                first = found.live[0].first
+                segment = Segment(path, first, path.stat().st_size, found)
                 self._segments.append(segment)
                 self.bytes += segment.size
                 self.records += found.records
@@ -383,6 +406,12 @@ class PageQueue:
         if torn:
             logger.warning("%s: %s bytes of an unfinished write are left out", self._folder, torn)
         self.next = scanner.next or (0, 0)
+
+
+def _end_of(found: Scan, segment: Segment) -> int:
+    """Return the number after the last page that is there."""
+    last = found.live[-1] if found.live else None
+    return last.first + last.records if last else segment.first
 
 
 def is_full(error: OSError) -> bool:

@@ -216,7 +216,8 @@ class Ring:
             self._disk.close()
             if self._options.clean_cache_at_stop:
                 try:
-                    shutil.rmtree(self._folder)
+                    if self._folder.exists():  # somebody may have been faster
+                        shutil.rmtree(self._folder)
                 except OSError as error:
                     logger.error("%s can't be deleted: %s", self._folder, error.strerror)
             self._lock.release()

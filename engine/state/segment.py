@@ -99,9 +99,10 @@ class Scan:
 class Segment:
     """One file; pages are appended while it is new, read and marked as gone in order."""
 
-    def __init__(self, path: Path, size: int = 0, found: Scan | None = None) -> None:
-        """Take a file of ``size`` bytes in which ``found`` is."""
+    def __init__(self, path: Path, first: int, size: int = 0, found: Scan | None = None) -> None:
+        """Take a file of ``size`` bytes in which ``found`` is, from record number ``first`` on."""
         self.path = path
+        self.first = first
         self.size = size
         self.live = self.records = self.rows = 0
         """Pages that aren't gone, and what they hold."""
@@ -116,7 +117,7 @@ class Segment:
         Raises:
             OSError: the disk doesn't take it.
         """
-        segment = cls(path)
+        segment = cls(path, first)
         segment._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             start = _START.pack(_NAME, first, first_row)
@@ -125,6 +126,11 @@ class Segment:
             segment.remove()
             raise
         return segment
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether somebody has deleted the file, though pages are written to it."""
+        return self._fd is not None and os.fstat(self._fd).st_nlink == 0
 
     def recount(self, found: Scan) -> None:
         """Believe a scan."""

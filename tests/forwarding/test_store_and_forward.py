@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,34 @@ async def test_beyond_the_bound_of_the_disk_the_oldest_are_dropped_and_counted(
         (((place, reason), dropped),) = rule.metrics.dropped.items()
         assert (place, reason.split()[0], dropped) == ("sink[door_0]", "cache", 5_000 - kept)
         assert rule.metrics.balance().holds
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+async def test_a_cache_that_is_deleted_under_way_is_counted_and_begins_anew(
+    tmp_path: Path, qos: int
+) -> None:
+    world = World()
+    async with setting(tmp_path, world) as here:
+        world.is_open = False
+        rule = await here.start(memoryCacheThreshold=64, bufferPageSize=64, qos=qos)
+        for first in range(0, 1_000, 50):
+            await here.push(*range(first, first + 50))
+        await taken(rule, 1_000)
+        shutil.rmtree(tmp_path / "data" / "cache")
+        for first in range(1_000, 1_500, 50):
+            await here.push(*range(first, first + 50))
+        await taken(rule, 1_500)
+        await here.engine.stop("r")
+        balance = rule.metrics.balance()
+        lost = rule.metrics.dropped["sink[door_0]", "cache removed"]
+        assert (balance.received, balance.cached + lost) == (1_500, 1_500)
+        assert 1_000 - 128 <= lost <= 1_000
+        assert balance.holds
+    async with setting(tmp_path, world) as here:
+        world.is_open = True
+        await here.start(qos=qos)
+        await here.until(lambda: len(world.got) == balance.cached)
+        assert world.got == list(range(lost, 1_500))
 
 
 @pytest.mark.parametrize("qos", [0, 1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import resource
 import shutil
 import tempfile
@@ -463,6 +464,39 @@ def test_a_file_that_vanishes_under_way_is_counted(tmp_path: Path) -> None:
     lost = sum(loss.rows for loss in ring.losses())
     assert lost + len(left) == before
     assert (ring.rows, ring.records) == (0, 0)
+
+
+def test_files_that_somebody_deletes_are_told_exactly_and_a_new_one_is_begun(
+    tmp_path: Path,
+) -> None:
+    ring = Ring(tmp_path / "ring", options(max_disk_cache_size=700_000))
+    ring.append(records(0, 1000, size=200))
+    assert len(files(tmp_path / "ring")) > 2
+    page = ring.peek()
+    assert page is not None
+    ring.commit(page)
+    page = ring.peek()  # it is sent right now
+    assert page is not None
+    shutil.rmtree(tmp_path / "ring")
+    ring.append(records(1000, 20))
+    (*_, last) = losses = ring.losses()
+    assert {loss.reason for loss in losses} == {Reason.REMOVED}
+    assert losses[0].first == page.first + len(page.records)
+    assert all(one.first + one.records == two.first for one, two in itertools.pairwise(losses))
+    ring.commit(page)
+    assert (ring.rows, ring.records) == (1020 - last.first - last.records,) * 2
+    ring.close()
+    again = Ring(tmp_path / "ring", options())
+    assert drain(again) == list(range(last.first + last.records, 1020))
+
+
+def test_deleted_files_are_told_at_the_end_if_nothing_came_before(tmp_path: Path) -> None:
+    ring = Ring(tmp_path / "ring", options())
+    ring.append(records(0, 100))
+    ring.flush()
+    shutil.rmtree(tmp_path / "ring")
+    ring.close()
+    assert sum(loss.rows for loss in ring.losses()) == 100
 
 
 # -- a full disk -------------------------------------------------------------------------------
