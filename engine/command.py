@@ -17,6 +17,7 @@ from engine.config.load import load
 from engine.engine import Engine
 from engine.errors import ConfigError, EngineError
 from engine.parting import leave_tasks
+from engine.run.caches import warn_of_strangers
 from engine.run.rule import ResultLimit, Rule
 from engine.watch import FileWatch
 
@@ -49,6 +50,7 @@ async def run_rules(
             raise ConfigError(f"{names}: no rule to run", hint="write at least one under 'rules:'")
         limit = ResultLimit(limits.results) if limits.results else None
         await engine.apply(found, limit=limit)
+        await warn_of_strangers(engine.root, found.rules)
         gc.freeze()  # what is loaded by now stays; no use in looking at it again and again
         gc.enable()
         await _until_stopped(engine, files, limits, limit, watch=watch)

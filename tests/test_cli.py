@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -50,6 +51,33 @@ def test_a_rule_file_runs_to_the_end_of_its_source(rule_file: Path) -> None:
     assert done.returncode == 0
     assert done.stdout == '{"device":"a","f":140}\n'
     assert "rule hot: in 2 = out 1 + filtered 1 + dropped 0 + errors 0 + pending 0" in done.stderr
+
+
+def test_what_a_renamed_rule_has_left_is_told_until_it_has_its_name_again(tmp_path: Path) -> None:
+    path = tmp_path / "rule.yaml"
+    with socket.socket() as taken:  # a port where nobody listens
+        taken.bind(("127.0.0.1", 0))
+        url = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        sink = f"mqtt: {{server: '{url}', topic: t, sendSingle: true, enableCache: true}}"
+        text = RULE.replace("print: {sendSingle: true}", sink)
+        path.write_text(text)
+        done = headrace(path, "--root", tmp_path)
+        assert "in 2 = out 0 + filtered 1" in done.stderr
+        assert "cached 1" in done.stderr
+        told = "1 rows of a rule hot that isn't defined are in"
+        assert told not in done.stderr
+        path.write_text(text.replace("id: hot", "id: warm"))
+        assert told in headrace(path, "--root", tmp_path).stderr
+        path.write_text(text)
+        assert told not in headrace(path, "--root", tmp_path).stderr
+
+
+def test_options_of_a_cache_that_is_not_there_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "rule.yaml"
+    options = "print: {sendSingle: true, resendInterval: 1s, resendAlterQueue: true}"
+    path.write_text(RULE.replace("print: {sendSingle: true}", options))
+    done = headrace(path)
+    assert "without enableCache these do nothing: resendAlterQueue\n" in done.stderr
 
 
 def test_a_single_rule_may_stand_at_the_top_level(tmp_path: Path) -> None:

@@ -423,6 +423,11 @@ class Builder:
                     rule.metrics if is_account else RuleMetrics(),
                     is_durable=rule.definition.options.qos > 0,
                 )
+            elif options.unused:
+                names = ", ".join(options.unused)
+                logger.warning(
+                    "rule=%s %s: without enableCache these do nothing: %s", rule.id, op_id, names
+                )
             return SinkRunner(
                 op_id,
                 instance,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Set
+from collections.abc import Collection, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
+
+import anyio.to_thread
 
 from engine.run.metrics import RuleMetrics
 from engine.state.errors import StoreFailed
@@ -64,6 +67,35 @@ def warn_of_orphans(root: Path, rule_id: str, used: Set[Path]) -> None:
                 each.name,
                 each,
             )
+
+
+async def warn_of_strangers(root: Path, known: Collection[str]) -> None:
+    """Say what rules have left that aren't defined, such as one that has another name now."""
+    home = root / "data" / "cache"
+    if not home.is_dir():
+        return
+    expected = {_safe(rule_id) for rule_id in known}
+    folders = [each for each in home.iterdir() if each.name not in expected]
+    for folder in sorted(folders):
+        rows = await anyio.to_thread.run_sync(_rows_of, folder)
+        if rows:
+            logger.warning(
+                "%s rows of a rule %s that isn't defined are in %s; they are sent once it is",
+                rows,
+                unquote(folder.name),
+                folder,
+            )
+
+
+def _rows_of(folder: Path) -> int:
+    """Count what is in the caches of a rule, except where another engine uses them."""
+    from engine.state.ring import rows_left
+
+    rows = 0
+    for each in folder.iterdir():
+        with suppress(StoreFailed, OSError):  # it is in use, or not for this user
+            rows += rows_left(each)
+    return rows
 
 
 def _rule_folder(root: Path, rule_id: str) -> Path:

@@ -15,6 +15,7 @@ from anyio.abc import TaskGroup
 from engine.config.zone import named_zone
 from engine.engine import Engine
 from engine.errors import EngineError
+from engine.run.caches import warn_of_strangers
 from engine.scripts.functions import Scripts
 from engine.server.configs import Configs
 from engine.server.connections import Connections
@@ -92,6 +93,8 @@ class Service:
         self.streams.recover()
         await self._recover_collector()
         await self.rules.recover()
+        rules = self._definitions.all(Kind.RULE)
+        await warn_of_strangers(self.engine.root, {*rules, *self.engine.rules})
         self.is_ready = True
 
     async def set_collector(self, collector: Collector | None) -> None:

@@ -68,6 +68,21 @@ class CacheOptions(
                 raise ValueError(f"{name} must be at least 1 byte")
 
     @property
+    def unused(self) -> list[str]:
+        """Names of options that were given and mean nothing, for there is no cache."""
+        if self.enable_cache:
+            return []
+        names = zip(
+            CacheOptions.__struct_fields__, CacheOptions.__struct_encode_fields__, strict=True
+        )
+        default = CacheOptions()
+        return [
+            key
+            for name, key in names
+            if name != "resend_interval" and getattr(self, name) != getattr(default, name)
+        ]
+
+    @property
     def pause(self) -> float:
         """Seconds between two attempts: ``resendInterval``, 0.1 where that is 0."""
         return float(self.resend_interval) or _SHORTEST_PAUSE

@@ -18,8 +18,9 @@ from engine.state.errors import StoreFailed
 from engine.state.lock import FolderLock
 from engine.state.options import CacheOptions
 from engine.state.pages import Loss, Page, PageQueue, Reason, Stored, is_full
+from engine.state.segment import Scanner
 
-__all__ = ("Loss", "Page", "Reason", "Ring", "remove_ring")
+__all__ = ("Loss", "Page", "Reason", "Ring", "remove_ring", "rows_left")
 
 logger = logging.getLogger(__name__)
 
@@ -314,6 +315,24 @@ class Ring:
         if problem != self._problem:
             logger.error("%s takes no rows: %s", self._folder, problem)
         self._problem = problem
+
+
+def rows_left(folder: Path) -> int:
+    """Count the rows in the queue of a folder.
+
+    Raises:
+        StoreFailed: it is in use, or of another version.
+        OSError: it can't be read.
+    """
+    files = sorted(folder.glob("*.seg"))
+    if not files:
+        return 0
+    lock = FolderLock(folder)
+    try:
+        scanner = Scanner()
+        return sum(scanner.scan(path).rows for path in files)
+    finally:
+        lock.release()
 
 
 def remove_ring(folder: Path) -> None:
