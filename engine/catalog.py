@@ -33,6 +33,10 @@ class Stream:
     where: Positions = NOWHERE
     at: Position | None = None
 
+    def is_like(self, other: Stream) -> bool:
+        """Tell whether another one gives the same, wherever it was written."""
+        return self is other or _substance(self) == _substance(other)
+
     @property
     def source_type(self) -> str:
         """The source plugin."""
@@ -49,6 +53,10 @@ class Stream:
         if self.options.retain_size:
             return self.options.retain_size
         return _MANY_ROWS if self.source_type == "file" else 1
+
+
+def _substance(stream: Stream) -> tuple[object, ...]:
+    return stream.kind, stream.options, stream.schema, stream.given, stream.properties
 
 
 class Catalog:

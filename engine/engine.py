@@ -16,7 +16,7 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from engine.api import Sink
+from engine.api import Config, Sink
 from engine.batch import Batch, Row, SameMetadata
 from engine.catalog import Catalog, Stream, from_statement
 from engine.clock import Clock, SystemClock
@@ -567,10 +567,12 @@ class Engine:
 
     # -- for the builder -----------------------------------------------------------------------
 
-    def shared_source(self, stream: Stream, make: Callable[[Report], SourceRunner]) -> StreamReader:
+    def shared_source(
+        self, stream: Stream, config: Config, make: Callable[[Report], SourceRunner]
+    ) -> StreamReader:
         """Return the running source of a shared stream; see ``SharedStreams``."""
         known = self._shared.get(stream.name)
-        if known is None:
+        if known is None or not known.gives(stream, config):
             known = SharedSource(make, self._running()[0], self._forget_shared)
             self._shared[stream.name] = known
         return known

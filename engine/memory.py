@@ -32,12 +32,13 @@ class MemoryBus:
 
     async def publish(self, topic: str, batch: Batch) -> int:
         """Hand a batch to all subscribers, waiting for each; returns how many there were."""
-        handlers = [
-            handler for wanted, handler in self._handlers.values() if matches(wanted, topic)
+        numbers = [
+            number for number, (wanted, _) in self._handlers.items() if matches(wanted, topic)
         ]
-        for handler in handlers:
-            await handler(batch)
-        return len(handlers)
+        for number in numbers:
+            if number in self._handlers:  # it may have left while others were waited for
+                await self._handlers[number][1](batch)
+        return len(numbers)
 
 
 @asynccontextmanager

@@ -63,8 +63,10 @@ logger = logging.getLogger(__name__)
 class SharedStreams(Protocol):
     """Hands out the running source of a shared stream."""
 
-    def shared_source(self, stream: Stream, make: Callable[[Report], SourceRunner]) -> StreamReader:
-        """Return the source of ``stream``, made by ``make`` if none is running."""
+    def shared_source(
+        self, stream: Stream, config: Config, make: Callable[[Report], SourceRunner]
+    ) -> StreamReader:
+        """Return the source of ``stream``, made by ``make`` if none runs with its ``config``."""
 
 
 class Builder:
@@ -366,8 +368,12 @@ class Builder:
     def _reader(self, rule: Rule, stream: Stream) -> StreamReader:
         if not stream.options.shared:
             return self._source(rule.id, rule.status.connection, stream)
+        with _placing(stream.at):
+            plugin = self._plugins.stream_source(stream.source_type)
         return self._shared.shared_source(
-            stream, lambda report: self._source(f"stream:{stream.name}", report, stream)
+            stream,
+            self._properties.for_source(stream, plugin),
+            lambda report: self._source(f"stream:{stream.name}", report, stream),
         )
 
     def _lookup_link(self, table: Stream, report: Report) -> tuple[LookupLink, LookupOptions]:

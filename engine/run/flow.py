@@ -37,17 +37,19 @@ class Lane:
     A batch larger than the whole capacity is let in when nothing of the producer waits.
     """
 
-    __slots__ = ("capacity", "overflow", "rows")
+    __slots__ = ("capacity", "is_released", "overflow", "rows")
 
     def __init__(self, capacity: int, overflow: Overflow) -> None:
         self.capacity = capacity
         self.overflow = overflow
+        self.is_released = False
+        """It has no bound any more."""
         self.rows = 0
         """Rows that wait."""
 
     def has_room(self, item: Sized) -> bool:
         """Tell whether a batch may be added now."""
-        return not self.rows or self.rows + len(item) <= self.capacity
+        return not self.rows or self.is_released or self.rows + len(item) <= self.capacity
 
 
 class Flow(Generic[T]):
@@ -62,7 +64,6 @@ class Flow(Generic[T]):
         self._items: deque[tuple[T, Lane | None]] = deque()
         self._rows = 0
         self.closed = Flag()
-        self._error: Exception | None = None
         self._filled = Flag()
         self._emptied = Flag()
 
@@ -117,24 +118,28 @@ class Flow(Generic[T]):
             lane.rows += len(item)
         self._filled.pulse()
 
+    def release(self, lane: Lane) -> None:
+        """Let a producer in that waits for room, for nobody may take anything any more."""
+        lane.is_released = True
+        self._emptied.pulse()
+
     async def get(self) -> T:
         """Return the next batch.
 
         Raises:
-            FlowClosed: the queue is empty and closed (or the error that it was closed with).
+            FlowClosed: the queue is empty and closed.
         """
         while not self._items:
             if self.closed.is_set():
-                raise self._error or FlowClosed
+                raise FlowClosed
             await self._filled.wait()
         item = self._pop(0)
         self._emptied.pulse()
         return item
 
-    def close(self, error: Exception | None = None) -> None:
-        """Let the consumer take what is left and then stop, or fail with ``error``."""
+    def close(self) -> None:
+        """Let the consumer take what is left and then stop."""
         if not self.closed.is_set():
-            self._error = error
             self.closed.set()
             self._filled.pulse()
 

@@ -16,6 +16,11 @@ class Receipt:
         if holders == 0:
             self._finish()
 
+    @property
+    def is_done(self) -> bool:
+        """Whether all holders are done with the batch."""
+        return self._holders <= 0
+
     def done(self) -> None:
         """One holder needs the batch no longer."""
         self._holders -= 1

@@ -19,7 +19,8 @@ from engine.errors import EngineError
 from engine.guard import guarded
 from engine.run.alarm import Alarm
 from engine.run.checkpoints import Snapshot
-from engine.run.flow import Flow, FlowClosed, Lane, Overflow
+from engine.run.flow import Flow, FlowClosed, Lane
+from engine.run.inlet import Inlet
 from engine.run.metrics import RuleMetrics
 from engine.run.parts import RuleInput, RuleParts
 from engine.run.receipt import Receipt
@@ -35,26 +36,8 @@ from engine.sql.query import Result
 
 logger = logging.getLogger(__name__)
 
-
-class _Inlet:
-    """Where the batches of one input enter the rule."""
-
-    def __init__(self, rule: Rule, source: RuleInput) -> None:
-        self._rule = rule
-        self._source = source
-        options = rule.definition.options
-        overflow = options.overflow or source.reader.stream.options.overflow or "block"
-        self._lane = Lane(options.buffer_length, Overflow(overflow))
-
-    async def receive(self, arrival: Arrival) -> None:
-        arrival.stream = self._source.label
-        await self._rule.receive(arrival, self._lane)
-
-    def ended(self, error: Exception | None = None) -> None:
-        self._rule.ended(self._source, error)
-
-    def connection(self, operator: str, connected: bool, message: str = "") -> None:
-        self._rule.status.connection(operator, connected, message)
+_DRAIN = 10.0
+"""Seconds that rows have to reach the sinks after their source has failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +48,14 @@ class Tick:
 
     def __len__(self) -> int:
         return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _SourceFailure:
+    """Why a source ended a run, and when (epoch milliseconds)."""
+
+    error: Exception
+    at: int
 
 
 class ResultLimit:
@@ -118,6 +109,8 @@ class Rule:
         self._flow: Flow[Arrival | Tick] = Flow(self._dropped)
         self._alarm: Alarm | None = None
         self._watchdog: Watchdog | None = None
+        self._failure: _SourceFailure | None = None
+        self._inlets: list[Inlet] = []
 
     @property
     def id(self) -> str:
@@ -205,31 +198,45 @@ class Rule:
 
     def _healthy_for(self) -> float:
         """Return for how many seconds the run that just ended had all its parts open."""
-        return 0 if self._opened_at is None else (self._clock.now() - self._opened_at) / 1000
+        if self._opened_at is None:
+            return 0
+        ended = self._clock.now() if self._failure is None else self._failure.at
+        return (ended - self._opened_at) / 1000
 
     # -- one run -------------------------------------------------------------------------------
 
     async def _run_once(self) -> BaseException | None:
         """Run all parts; return what ended the rule, None for a regular end."""
         assert self.parts is not None
+        self._failure = None
         self._flow = Flow(self._dropped)
         self._positions = self.parts.positions.copy()
         self._latest, self._was_set_back = max(self._clock.now(), self.parts.saved_at), False
+        self._inlets = []
         for joined in self.parts.tables:
             joined.reports.attach(self.status.connection)
         try:
             with anyio.CancelScope() as self._scope:
                 async with anyio.create_task_group() as tasks:
                     await self._run_parts(tasks, self.parts)
+                    if self._failure is not None:
+                        self._limit_drain(self._scope)
         except Exception as error:
             return error
         finally:
             for joined in self.parts.tables:
                 joined.reports.detach(self.status.connection)
+            for inlet in self._inlets:
+                inlet.end()
             # not before: what the sinks have confirmed is acknowledged through the sources
             for source in self.parts.inputs:
                 await source.reader.close()
-        return None
+        return None if self._failure is None else self._failure.error
+
+    def _limit_drain(self, scope: anyio.CancelScope) -> None:
+        """Let what a source gave before it failed reach the sinks, for a limited time."""
+        is_dry = not (self.metrics.queued or self.metrics.unconfirmed)
+        scope.deadline = anyio.current_time() + (0 if is_dry else _DRAIN)
 
     async def _run_parts(self, tasks: TaskGroup, parts: RuleParts) -> None:
         self._unopened = len(parts.sinks) + len(parts.inputs)
@@ -271,14 +278,26 @@ class Rule:
             self._flow.close()
 
     async def _read_one(self, source: RuleInput) -> None:
-        inlet = _Inlet(self, source)
+        inlet = Inlet(self, source, self.definition.options, self.status.connection)
+        self._inlets.append(inlet)
         source.reader.attach(inlet)
         try:
             await source.reader.run(self._opened, self._flow.closed)
+        except Exception as error:
+            self._fail(error)
+            return
         finally:
             source.reader.detach(inlet)
+            inlet.leave()
         if not source.is_table:
             self._stream_ended(source)
+
+    def _fail(self, error: Exception) -> None:
+        """End the run for a source that failed; what has come before is dealt with first."""
+        if self._failure is None:
+            self._failure = _SourceFailure(error, self._clock.now())
+        if self._reading is not None:
+            self._reading.cancel()
 
     def _stream_ended(self, source: RuleInput) -> None:
         self._open_streams.discard(source.label)
@@ -520,10 +539,31 @@ class Rule:
             self._watchdog.feed()
         await self._flow.put(arrival, lane)
 
+    def release(self, lane: Lane) -> None:
+        """Let a source in that waits for room in the queue."""
+        self._flow.release(lane)
+
+    def given_up(self, stream: str) -> Callable[[], None]:
+        """Return what counts the rows that this run leaves for good; later ones are no matter."""
+        finished = self.finished
+
+        def count() -> None:
+            if self.finished is finished and finished.is_set() and self.metrics.pending:
+                logger.warning(
+                    "rule=%s has ended before it was done with %s rows; other rules read on from "
+                    "stream %s, so that they are lost to it",
+                    self.id,
+                    self.metrics.pending,
+                    stream,
+                )
+                self.metrics.give_up("ended before")
+
+        return count
+
     def ended(self, source: RuleInput, error: Exception | None = None) -> None:
         """A source has nothing more, or failed for good."""
         if error is not None:
-            self._flow.close(error)
+            self._fail(error)
         elif not source.is_table:
             self._stream_ended(source)
 

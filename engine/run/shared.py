@@ -15,11 +15,15 @@ from engine.layout import Layout
 from engine.run.lag import PartitionLag
 from engine.run.logs import CURRENT_RULE
 from engine.run.metrics import OperatorMetrics
+from engine.run.receipt import Receipt
 from engine.run.reports import Report, Reports
 from engine.run.source import SourceRunner, Subscriber
 from engine.run.waiting import Flag, Happening
 
 logger = logging.getLogger(__name__)
+
+_GRACE = 1.0
+"""Seconds after which somebody who still reads a stream is taken for one who goes on."""
 
 
 class SharedSource:
@@ -45,6 +49,10 @@ class SharedSource:
         """Rules that read it, or still have to confirm what they have read."""
         self._left = anyio.Event()
         self._scope: anyio.CancelScope | None = None
+
+    def gives(self, stream: Stream, config: Config) -> bool:
+        """Tell whether it is the source of a stream as it is defined now."""
+        return self.stream.is_like(stream) and self.config == config
 
     @property
     def layout(self) -> Layout:
@@ -82,6 +90,22 @@ class SharedSource:
         if not self._subscribers and self._scope is not None:
             self._on_idle(self)
             self._scope.cancel()
+
+    def abandon(self, receipts: Sequence[Receipt], given_up: Callable[[], None]) -> None:
+        if receipts:
+            name = f"{self.name}.abandoned"
+            self._tasks.start_soon(self._settle, receipts, given_up, name=name)
+
+    async def _settle(self, receipts: Sequence[Receipt], given_up: Callable[[], None]) -> None:
+        """Be done with batches if others read on, for the broker gives those no second time.
+
+        Where all are being stopped it does, to the next run.
+        """
+        await anyio.sleep(_GRACE)
+        if self._subscribers:
+            given_up()
+            for receipt in receipts:
+                receipt.done()
 
     def begin_at(self, position: Mapping[str, Any]) -> None:
         """A source of several rules goes on where it is, whatever one of them remembers."""

@@ -28,7 +28,7 @@ from engine.run.lag import LagMonitor, PartitionLag
 from engine.run.metrics import OperatorMetrics
 from engine.run.offsets import checked_offsets
 from engine.run.receipt import Receipt
-from engine.run.waiting import Happening
+from engine.run.waiting import Flag, Happening
 
 logger = logging.getLogger(__name__)
 
@@ -136,6 +136,12 @@ class StreamReader(Protocol):
     async def run(self, opened: Callable[[], None], closed: Happening) -> None:
         """Read for a rule until the source ends or the rule's queue is ``closed``."""
 
+    def abandon(self, receipts: Sequence[Receipt], given_up: Callable[[], None]) -> None:
+        """Leave batches that the rule will never be done with, now that it has ended.
+
+        ``given_up`` is called if nobody will ever give them again.
+        """
+
     async def close(self) -> None:
         """Let go of the source, once the rule is done with all that it gave."""
 
@@ -204,11 +210,16 @@ class SourceRunner:
         if callable(getattr(source, "head", None)):
             self._lag_monitor = LagMonitor(source, self.name, clock, lambda: self._position)
         self._is_open = False
+        self._over = Flag(is_set=True)
+        """Nothing more is read."""
         self._has_emitted = False
         self._unacknowledged = 0
         """Messages that the other side still waits to hear of."""
         with self._used():
             self._smallest_window: int | None = getattr(source, "smallest_window", None)
+
+    def abandon(self, receipts: Sequence[Receipt], given_up: Callable[[], None]) -> None:
+        """What is not acknowledged comes again when the source is opened again, if it can."""
 
     def begin_at(self, position: Mapping[str, Any]) -> None:
         """Begin where a batch that this source gave before has ended, if it can."""
@@ -287,8 +298,12 @@ class SourceRunner:
 
         The source stays open, so that batches can still be acknowledged, until ``close``.
         """
-        with self._used():
-            await self._read(opened)
+        self._over.clear()
+        try:
+            with self._used():
+                await self._read(opened)
+        finally:
+            self._over.set()
         for subscriber in list(self._subscribers):
             subscriber.ended()
 
@@ -343,7 +358,8 @@ class SourceRunner:
     async def _emit(self, batch: Batch) -> None:
         subscribers = list(self._subscribers)
         if not subscribers:  # all have left just now: what nobody takes isn't acknowledged
-            await anyio.sleep_forever()
+            await self._over.wait()  # not for ever: a publisher in this process may be the caller
+            return
         self._check(batch)
         self._contact.regain()  # a batch is the proof that it is there again
         now = self._clock.now()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from engine.api import Config
 from engine.catalog import Catalog, Stream
 from engine.clock import Clock
 from engine.config.rule import RuleDef
@@ -50,7 +51,9 @@ class Trial:
         tried = msgspec.structs.replace(definition, options=options)
         return self._builder.build(Rule(tried, self._clock, self._builder.build))
 
-    def shared_source(self, stream: Stream, make: Callable[[Report], SourceRunner]) -> StreamReader:
+    def shared_source(
+        self, stream: Stream, config: Config, make: Callable[[Report], SourceRunner]
+    ) -> StreamReader:
         """Return a source of its own: the one that runs must not learn of a trial."""
         return make(_unheard)
 
