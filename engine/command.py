@@ -74,7 +74,8 @@ async def _until_stopped(
     async with anyio.create_task_group() as tasks:
         stop = anyio.Event()
         reloads = _Reloads(engine, files, limit)
-        tasks.start_soon(reloads.run)
+        reloading = anyio.CancelScope()
+        tasks.start_soon(reloads.run, reloading)
         tasks.start_soon(_watch_signals, engine, stop, reloads.ask)
         if watch:
             etc = engine.root / "etc"
@@ -87,6 +88,7 @@ async def _until_stopped(
         if limit is not None:
             tasks.start_soon(_watch_limit, limit, stop)
         await stop.wait()
+        reloading.cancel()
         await engine.stop_all()
         tasks.cancel_scope.cancel()
 
@@ -104,20 +106,24 @@ class _Reloads:
         """Have the files applied, once more if that is being done already."""
         self._asked.set()
 
-    async def run(self) -> None:
-        """Apply them whenever asked, until cancelled."""
-        while True:
-            await self._asked.wait()
-            self._asked = anyio.Event()
-            try:
-                changes = await self._engine.apply(load(self._files), limit=self._limit)
-            except EngineError as error:
-                _say(f"not reloaded, all goes on as before: {error}")
-                continue
-            _say(f"reloaded: {changes}")
-            gc.unfreeze()  # what was replaced is garbage now
-            gc.collect()
-            gc.freeze()
+    async def run(self, scope: anyio.CancelScope) -> None:
+        """Apply them whenever asked, until the scope is cancelled."""
+        with scope:
+            while True:
+                await self._asked.wait()
+                self._asked = anyio.Event()
+                await self._reload()
+
+    async def _reload(self) -> None:
+        try:
+            changes = await self._engine.apply(load(self._files), limit=self._limit)
+        except EngineError as error:
+            _say(f"not reloaded, all goes on as before: {error}")
+            return
+        _say(f"reloaded: {changes}")
+        gc.unfreeze()  # what was replaced is garbage now
+        gc.collect()
+        gc.freeze()
 
 
 async def _watch_signals(engine: Engine, stop: anyio.Event, reload: Callable[[], None]) -> None:

@@ -16,7 +16,7 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from engine.api import Config, Sink
+from engine.api import Sink
 from engine.batch import Batch, Row, SameMetadata
 from engine.catalog import Catalog, Stream, from_statement
 from engine.clock import Clock, SystemClock
@@ -41,13 +41,11 @@ from engine.run.logs import RuleLogs
 from engine.run.operators import Topology, operators_of
 from engine.run.properties import Properties
 from engine.run.report import RuleReport, report_of
-from engine.run.reports import Report
 from engine.run.resources import ResourcePool
 from engine.run.row_stream import RowStream
 from engine.run.rule import ResultLimit, Rule
 from engine.run.schedule import local_zone
-from engine.run.shared import SharedSource
-from engine.run.source import SourceRunner, StreamReader
+from engine.run.shared import SharedSources
 from engine.run.tracing import set_trace
 from engine.run.trial import Trial
 from engine.schemas.files import SchemaFiles
@@ -111,7 +109,6 @@ class Engine:
         self.rules = RuleBook(self._home)
         self.tracing = Tracing()
         self._properties = Properties(self.root)
-        self._shared: dict[str, SharedSource] = {}
         self._chains = Chains()
         self._queries = itertools.count(1)
         self._host: asyncio.Task[None] | None = None
@@ -128,13 +125,19 @@ class Engine:
 
     async def __aenter__(self) -> Engine:
         if self._host is not None:
-            raise EngineError("the engine is running already")
+            raise EngineError("an engine is entered once only", hint="make another one")
         if has_staging(self.root):
             from engine.packages import Packages  # few engines have to
 
             await asyncio.to_thread(Packages(self.root).settle)
         self._host = asyncio.create_task(self._run(), name="engine")
-        await self._ready.wait()
+        try:
+            await self._ready.wait()
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                self._leaving.set()
+                await self._host
+            raise
         return self
 
     async def __aexit__(
@@ -167,7 +170,7 @@ class Engine:
                 schemas=self.schemas,
                 properties=self._properties,
                 resources=resources,
-                shared=self,
+                shared=SharedSources(self._tasks),
                 checkpoints=self.checkpoints,
                 private_hosts=self.private_hosts,
                 file_folders=None if folders is None else FileFolders(self.root, folders),
@@ -181,6 +184,7 @@ class Engine:
                 self._builder.tables,
                 self._trial,
                 self._chains,
+                self._tasks,
             )
             async with resources.use(BUS, memory_bus) as self._bus:
                 self._ready.set()
@@ -196,7 +200,12 @@ class Engine:
         self._checkpoints.close()
 
     async def stop_all(self, *, drain: float | None = None) -> None:
-        """Stop every rule, all at the same time; ``drain`` overrides the engine's."""
+        """Stop every rule, those that feed others first; ``drain`` overrides the engine's.
+
+        An application of files that is under way starts nothing any more.
+        """
+        if self._reloader is not None:
+            self._reloader.give_up()
         await self.rules.stop_all(self.drain if drain is None else drain)
 
     async def quiet(self) -> None:
@@ -482,6 +491,7 @@ class Engine:
 
     def _home(self) -> Home:
         tasks, builder = self._running()
+        assert self._bus is not None
         return Home(
             clock=self.clock,
             zone=self.zone,
@@ -491,6 +501,7 @@ class Engine:
             drain=self.drain,
             checkpoints=self._checkpoints.path,
             chains=self._chains,
+            held=self._bus.held,
             trial=lambda definition: self._trial().build(definition),
         )
 
@@ -565,22 +576,7 @@ class Engine:
         """The folder with what must outlive the process."""
         return self.root / DATA
 
-    # -- for the builder -----------------------------------------------------------------------
-
-    def shared_source(
-        self, stream: Stream, config: Config, make: Callable[[Report], SourceRunner]
-    ) -> StreamReader:
-        """Return the running source of a shared stream; see ``SharedStreams``."""
-        known = self._shared.get(stream.name)
-        if known is None or not known.gives(stream, config):
-            known = SharedSource(make, self._running()[0], self._forget_shared)
-            self._shared[stream.name] = known
-        return known
-
-    def _forget_shared(self, source: SharedSource) -> None:
-        name = source.runner.stream.name
-        if self._shared.get(name) is source:
-            del self._shared[name]
+    # -- inside --------------------------------------------------------------------------------
 
     def _definition(self, rule: RuleLike) -> RuleDef:
         if isinstance(rule, RuleDef):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import anyio
 
 from engine.batch import Batch
 from engine.topics import matches
@@ -19,6 +22,8 @@ class MemoryBus:
     def __init__(self) -> None:
         self._handlers: dict[int, tuple[str, Handler]] = {}
         self._number = 0
+        self._held: Counter[str] = Counter()
+        self._released = anyio.Event()
 
     def subscribe(self, topic_filter: str, handler: Handler) -> Callable[[], None]:
         """Call ``handler`` with each batch whose topic matches; returns what ends that.
@@ -30,8 +35,22 @@ class MemoryBus:
         self._handlers[number] = topic_filter, handler
         return lambda: self._handlers.pop(number, None) and None
 
+    @contextmanager
+    def held(self, topic_filters: Iterable[str]) -> Iterator[None]:
+        """Let those wait who publish to some topics, for a reader that is back in a moment."""
+        held = list(topic_filters)
+        self._held.update(held)
+        try:
+            yield
+        finally:
+            self._held -= Counter(held)
+            released, self._released = self._released, anyio.Event()
+            released.set()
+
     async def publish(self, topic: str, batch: Batch) -> int:
         """Hand a batch to all subscribers, waiting for each; returns how many there were."""
+        while self._held and any(matches(wanted, topic) for wanted in self._held):
+            await self._released.wait()
         numbers = [
             number for number, (wanted, _) in self._handlers.items() if matches(wanted, topic)
         ]

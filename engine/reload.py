@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 
 import anyio
 import msgspec
+from anyio.abc import TaskGroup
 
 from engine.catalog import Catalog, Stream, resolve
 from engine.config.rule import RuleDef, RuleSet, StreamDef
@@ -15,11 +17,13 @@ from engine.errors import ConfigError, EngineError
 from engine.registry import PluginKind, PluginRegistry
 from engine.run.book import RuleBook
 from engine.run.chains import Chains
+from engine.run.dead_letters import dead_letter_action
 from engine.run.life import RuleLife
 from engine.run.parts import RuleParts
 from engine.run.properties import Properties
 from engine.run.replacing import Replacement
 from engine.run.rule import ResultLimit
+from engine.run.signals import Signals
 from engine.run.status import RuleState
 from engine.run.tables import LookupTables
 from engine.run.trial import Trial
@@ -64,6 +68,8 @@ class _Step:
     lives: list[RuleLife] = field(default_factory=list)
     """Those of the replacements and of the rules that are gone."""
     gone: list[RuleLife] = field(default_factory=list)
+    was_active: list[RuleLife] = field(default_factory=list)
+    """Those of them that were to run, or to wait for their schedule, before."""
     unchanged: list[str] = field(default_factory=list)
 
 
@@ -79,7 +85,9 @@ class Reloader:
         tables: LookupTables,
         trial: Callable[[Catalog, Properties], Trial],
         chains: Chains,
+        tasks: TaskGroup,
     ) -> None:
+        """What was begun is finished in one of the ``tasks``, even if nobody waits for it."""
         self._rules = rules
         self._catalog = catalog
         self._properties = properties
@@ -87,7 +95,9 @@ class Reloader:
         self._tables = tables
         self._trial = trial
         self._chains = chains
-        self._lock = anyio.Lock()
+        self._signals = Signals(tasks, "reload")
+        self._stopping: anyio.CancelScope | None = None
+        """Within it rules are stopped, to be started anew."""
         self._streams: dict[str, StreamDef] = {}
         self._ids: frozenset[str] = frozenset()
         """What the files in force define."""
@@ -100,21 +110,29 @@ class Reloader:
         Raises:
             EngineError: why nothing has changed.
         """
-        async with self._lock:
-            step = self._compare(found, limit)
-            self._try(step)
-            async with AsyncExitStack() as held:
-                for life in step.lives:
-                    await held.enter_async_context(life.held())
-                self._check_presence(step)
-                await self._carry_out(step)
-                self._conclude(step, forget=forget)
+        work = partial(self._apply, found, limit, forget=forget)
+        return await self._signals.send("apply", work, repeats=True).outcome()
+
+    async def _apply(self, found: RuleSet, limit: ResultLimit | None, *, forget: bool) -> Changes:
+        step = self._compare(found, limit)
+        self._try(step)
+        async with AsyncExitStack() as held:
+            for life in step.lives:
+                await held.enter_async_context(life.held())
+            self._check_presence(step)
+            await self._carry_out(step)
+            self._conclude(step, forget=forget)
         return Changes(
             started=tuple(life.rule.id for life in step.fresh if life.definition.triggered),
             replaced=tuple(each.definition.id for each in step.replacements),
             stopped=tuple(life.rule.id for life in step.gone),
             unchanged=tuple(step.unchanged),
         )
+
+    def give_up(self) -> None:
+        """Start nothing any more: all rules are to be stopped."""
+        if self._stopping is not None:
+            self._stopping.cancel()
 
     # -- comparing -----------------------------------------------------------------------------
 
@@ -205,7 +223,11 @@ class Reloader:
             plugin = self._plugins.stream_source(stream.source_type)
             if source.reader.config != properties.for_source(stream, plugin):
                 return False
-        for action, sink in zip(definition.actions, parts.sinks, strict=False):
+        pairs = list(zip(definition.actions, parts.sinks, strict=False))
+        letters = dead_letter_action(definition)
+        if letters is not None and parts.letters is not None:
+            pairs.append((letters, parts.letters.sink))
+        for action, sink in pairs:
             plugin = self._plugins.get(PluginKind.SINK, action.type)
             if (sink.config, sink.options) != properties.for_sink(action, plugin):
                 return False
@@ -248,9 +270,13 @@ class Reloader:
         Raises:
             EngineError: what has failed; everything is as before.
         """
-        was_active = [life for life in step.gone if life.is_active]
+        async with AsyncExitStack() as held:
+            await self._take_down(step, held)
+            await self._go_over(step)
+
+    async def _go_over(self, step: _Step) -> None:
+        """Start what is defined now, or again what was."""
         before = self._catalog.copy(), self._properties.copy()
-        await self._take_down(step)
         try:
             await self._switch(step, step.catalog, step.properties)
             for life in step.fresh:
@@ -261,7 +287,7 @@ class Reloader:
             for replacement in step.replacements:
                 await replacement.give_up()
             await self._switch(step, *before)
-            failures = await self._take_back(step, was_active)
+            failures = await self._take_back(step)
             if not step.lives:  # nothing had to be undone
                 raise
             raise _undone(error, failures) from None
@@ -270,12 +296,30 @@ class Reloader:
             if life.definition.triggered:
                 life.begin()
 
-    async def _take_down(self, step: _Step) -> None:
-        async with anyio.create_task_group() as tasks:
-            for replacement in step.replacements:
-                tasks.start_soon(replacement.take_down)
-            for life in step.gone:
-                tasks.start_soon(life.halt)
+    async def _take_down(self, step: _Step, held: AsyncExitStack) -> None:
+        """Stop all rules that change or end, those that feed others before them.
+
+        Those that go on wait before they publish what one of the rules reads that come back; so
+        they do until ``held`` is left.
+
+        Raises:
+            EngineError: the engine is being stopped.
+        """
+        step.was_active = [life for life in step.gone if life.is_active]
+        replaced = {each.life.rule.id: each for each in step.replacements}
+        with anyio.CancelScope() as self._stopping:
+            for group in self._rules.in_order(life.rule.id for life in step.lives):
+                async with anyio.create_task_group() as tasks:
+                    for life in group:
+                        replacement = replaced.get(life.rule.id)
+                        if replacement is None:
+                            tasks.start_soon(life.halt)
+                        else:
+                            held.enter_context(life.held_topics())
+                            tasks.start_soon(replacement.take_down)
+        cancelled, self._stopping = self._stopping.cancelled_caught, None
+        if cancelled:
+            raise EngineError("the rules are being stopped")
 
     async def _switch(self, step: _Step, catalog: Catalog, properties: Properties) -> None:
         """Put other streams and properties in force; nothing that reads them runs."""
@@ -285,14 +329,14 @@ class Reloader:
         self._properties.become(properties)
         await self._tables.open(stream for stream in catalog if stream.is_lookup)
 
-    async def _take_back(self, step: _Step, was_active: Iterable[RuleLife]) -> list[EngineError]:
+    async def _take_back(self, step: _Step) -> list[EngineError]:
         failures = []
         for replacement in step.replacements:
             try:
                 await replacement.take_back()
             except EngineError as error:
                 failures.append(error)
-        for life in was_active:
+        for life in step.was_active:
             try:
                 life.start_now()
             except EngineError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from engine.clock import Clock
@@ -47,7 +48,8 @@ def _stamps_of(path: Path) -> Iterable[_Stamp]:
         with os.scandir(path) as entries:
             for entry in entries:
                 if entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith("."):
-                    yield _stamp(entry.path, entry.stat())
+                    with suppress(OSError):  # gone just now, or a link to nowhere
+                        yield _stamp(entry.path, entry.stat())
     except OSError:  # not there now, which is a state as well
         return
 

@@ -204,15 +204,27 @@ class RuleBook(Mapping[str, Rule]):
     # -- all of them ---------------------------------------------------------------------------
 
     async def stop_all(self, drain: float) -> None:
-        """Stop every rule, all at the same time."""
+        """Stop every rule, all at the same time, but those that feed others before them.
+
+        All together have ``drain`` seconds to deliver what they hold.
+        """
+        end = anyio.current_time() + drain
 
         async def stop(life: RuleLife) -> None:
             with suppress(ConfigError):  # it was deleted before its turn came
-                await life.stop(drain)
+                await life.stop(max(0, end - anyio.current_time()))
 
-        async with anyio.create_task_group() as tasks:
-            for life in list(self.lives.values()):
-                tasks.start_soon(stop, life)
+        for group in self.in_order(self.lives):
+            async with anyio.create_task_group() as tasks:
+                for life in group:
+                    tasks.start_soon(stop, life)
+
+    def in_order(self, rule_ids: Iterable[str]) -> list[list[RuleLife]]:
+        """Group rules so that those which feed others come before them."""
+        if not self.lives:
+            return []
+        groups = self._home().chains.in_order(rule_ids)
+        return [[self.lives[rule_id] for rule_id in group] for group in groups]
 
     async def quiet(self) -> None:
         """Return when no rule runs, waits for its schedule or is being changed."""

@@ -107,6 +107,27 @@ class Chains:
         for definition, parts in rules:
             planned._add(definition.id, _Entry(None, planned.check(definition, parts)))
 
+    def in_order(self, rule_ids: Iterable[str]) -> list[list[str]]:
+        """Group rules so that those which feed others come before them."""
+        left = dict.fromkeys(rule_ids, 0)
+        fed: dict[str, list[str]] = {}
+        for rule_id in left:
+            entry = self._entries.get(rule_id)
+            names = () if entry is None else {name for name, _ in self._fed(entry.topics)}
+            fed[rule_id] = [name for name in names if name in left and name != rule_id]
+            for name in fed[rule_id]:
+                left[name] += 1
+        groups = []
+        while left:
+            # without a beginning they feed each other, which computed topics may have brought about
+            group = [rule_id for rule_id, feeders in left.items() if not feeders] or list(left)
+            for rule_id in group:
+                del left[rule_id]
+            for name in (name for rule_id in group for name in fed[rule_id] if name in left):
+                left[name] -= 1
+            groups.append(group)
+        return groups
+
     def _add(self, rule_id: str, entry: _Entry) -> None:
         self._leave(rule_id)
         self._entries[rule_id] = entry

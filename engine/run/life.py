@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import tzinfo
 from pathlib import Path
@@ -45,6 +46,8 @@ class Home:
     checkpoints: Path
     """The file with the checkpoints of all rules, if there are any."""
     chains: Chains
+    held: Callable[[Iterable[str]], AbstractContextManager[None]]
+    """Lets those wait who publish to some topics inside the engine."""
     trial: Callable[[RuleDef], RuleParts]
     """Makes all parts of a rule, to raise what is wrong with its definition."""
 
@@ -66,6 +69,8 @@ class RuleLife:
     ) -> None:
         """Raises ``ConfigError`` if an option of its life is wrong; the rest is not looked at."""
         self.home = home
+        self._patience = math.inf
+        """The shortest time, in seconds, that somebody gives a stop which is still to come."""
         self._limit = limit
         self._extra_sinks = extra_sinks
         self._signals = Signals(home.tasks, f"rule[{definition.id}].life")
@@ -129,10 +134,12 @@ class RuleLife:
         shortens the time that a stop is taking already.
         """
         seconds = self.home.drain if drain is None else drain
+        self._patience = min(self._patience, seconds)
 
         async def stop() -> None:
             self.is_held = True
-            await self.halt(seconds)
+            patience, self._patience = self._patience, math.inf
+            await self.halt(patience)
 
         if self.rule.status.state is RuleState.STOPPING:
             self.home.tasks.start_soon(self.rule.stop, seconds, name=f"rule[{self.rule.id}].stop")
@@ -147,8 +154,12 @@ class RuleLife:
 
         async def restart() -> None:
             self.is_held = False
-            await self.halt()
-            self.start_now()
+            topics = self._topics()
+            with self.home.held(topics):
+                await self.halt()
+                self.start_now()
+                if topics:
+                    await self.rule.status.begun()
 
         await self.ask("restart", restart)
 
@@ -221,6 +232,17 @@ class RuleLife:
         parts = self.home.builder.build(rule, self._extra_sinks)
         self.home.chains.enter(rule, parts)
         return parts
+
+    def held_topics(self) -> AbstractContextManager[None]:
+        """Let those wait who publish what the rule reads, while another run takes its place."""
+        return self.home.held(self._topics())
+
+    def _topics(self) -> list[str]:
+        """Return the topics inside the engine that the rule reads now."""
+        parts = self.rule.parts
+        inputs = [] if parts is None or not self.is_active else parts.inputs
+        streams = [source.reader for source in inputs if not source.is_table]
+        return [topic for reader in streams for topic in reader.topics]
 
     def adopt(self, rule: Rule) -> None:
         """Put another rule in the place of the one that is stopped."""

@@ -18,8 +18,6 @@ from engine.state.scope import RuleState as PluginState
 
 logger = logging.getLogger(__name__)
 
-_OPENING = 5.0
-"""Seconds of real time that a new definition may take to open before it counts as started."""
 _PROBATION = 0.02
 """Seconds of real time that it must then have been up."""
 _TURNS = 20
@@ -97,6 +95,7 @@ class Replacement:
         life.adopt(self._old)
         if self._was_active:
             life.start_now()
+            await life.rule.status.begun()
 
 
 async def replace(replacement: Replacement) -> None:
@@ -105,15 +104,16 @@ async def replace(replacement: Replacement) -> None:
     Raises:
         EngineError: why the old definition is in force.
     """
-    await replacement.take_down()
-    try:
-        await replacement.bring_up()
-    except EngineError as error:
+    with replacement.life.held_topics():
+        await replacement.take_down()
         try:
-            await replacement.take_back()
-        except EngineError as second:
-            raise EngineError(f"{error}\nwith the old definition neither: {second}") from None
-        raise EngineError(str(error), hint="the old definition is in force again") from None
+            await replacement.bring_up()
+        except EngineError as error:
+            try:
+                await replacement.take_back()
+            except EngineError as second:
+                raise EngineError(f"{error}\nwith the old definition neither: {second}") from None
+            raise EngineError(str(error), hint="the old definition is in force again") from None
 
 
 async def failure_to_start(rule: Rule) -> str:
@@ -122,9 +122,7 @@ async def failure_to_start(rule: Rule) -> str:
     A connection that isn't there yet is no failure.
     """
     status = rule.status
-    with anyio.move_on_after(_OPENING):
-        while status.state is RuleState.STARTING and not status.missing():
-            await status.changed.wait()
+    await status.begun()
     for _ in range(_TURNS):
         await anyio.lowlevel.checkpoint()
     with anyio.move_on_after(_PROBATION):

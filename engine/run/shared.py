@@ -172,3 +172,29 @@ class SharedSource:
         while self._holders:
             self._left = anyio.Event()
             await self._left.wait()
+
+
+class SharedSources:
+    """The sources of the shared streams of an engine, by the name of the stream."""
+
+    def __init__(self, tasks: TaskGroup) -> None:
+        """Sources run in ``tasks``."""
+        self._tasks = tasks
+        self._sources: dict[str, SharedSource] = {}
+
+    def shared_source(
+        self, stream: Stream, config: Config, make: Callable[[Report], SourceRunner]
+    ) -> SharedSource:
+        """Return the source of a stream, made by ``make`` if none has its definition and config.
+
+        One that others still read by an earlier definition is theirs until the last has left.
+        """
+        known = self._sources.get(stream.name)
+        if known is None or not known.gives(stream, config):
+            known = self._sources[stream.name] = SharedSource(make, self._tasks, self._forget)
+        return known
+
+    def _forget(self, source: SharedSource) -> None:
+        name = source.runner.stream.name
+        if self._sources.get(name) is source:
+            del self._sources[name]

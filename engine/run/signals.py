@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from anyio.abc import TaskGroup
 
+from engine.errors import EngineError
 from engine.run.waiting import Flag
 
 T = TypeVar("T")
@@ -77,7 +78,11 @@ class Signals:
         signal = Signal(kind, work)
         self._queue.append(signal)
         if len(self._queue) == 1:
-            self._tasks.start_soon(self._work_off, name=self._name)
+            try:
+                self._tasks.start_soon(self._work_off, name=self._name)
+            except RuntimeError:  # the engine has been left
+                self._queue.clear()
+                raise EngineError("the engine isn't running any more") from None
         return signal
 
     async def _work_off(self) -> None:

@@ -5,8 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import anyio
+
 from engine.clock import Clock
 from engine.run.waiting import Flag
+
+_OPENING = 5.0
+"""Seconds of real time that a run may take to open before it counts as begun."""
 
 
 class RuleState(StrEnum):
@@ -113,6 +118,12 @@ class RuleStatus:
         """A row came after all."""
         if self.state is RuleState.IDLE:
             self.become(RuleState.RUNNING)
+
+    async def begun(self) -> None:
+        """Return when a run has opened its parts or can't for now, after some seconds at most."""
+        with anyio.move_on_after(_OPENING):
+            while self.state is RuleState.STARTING and not self.missing():
+                await self.changed.wait()
 
     def _follow_connections(self) -> None:
         missing = self.missing()
