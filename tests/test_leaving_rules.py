@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
-from engine import Engine
+from engine import Engine, EngineError
 from engine.api import Batch, Config, NotConnected, Sink, Source
+from engine.config.load import load_text
+from engine.config.rule import RuleSet
 from engine.registry import PluginKind
 from tests.conftest import Rows, eventually
 
@@ -193,3 +198,118 @@ async def test_what_a_source_gave_before_it_failed_reaches_the_sinks(
     assert made.status.state == "stopped by error"
     assert made.metrics.balance().holds
     assert made.metrics.balance().dropped == 0
+
+
+class Slow(Sink[Config]):
+    """Takes a row in two milliseconds."""
+
+    async def collect(self, batch: Batch) -> None:
+        await anyio.sleep(0.002)
+        got.extend(row["n"] for row in batch.rows or ())
+
+
+got: list[int] = []
+
+
+class Chain:
+    """Rules of which one feeds the other, slow one through a memory topic."""
+
+    def __init__(self, engine: Engine) -> None:
+        got.clear()
+        engine.drain = 10
+        engine.plugins.register(PluginKind.SINK, "slow", Slow)
+        chain = self
+        self.sent = 0
+
+        class Counting(Source[Config]):
+            async def run(self, emit: Any) -> None:
+                while True:
+                    chain.sent += 1
+                    await emit(Batch([{"n": chain.sent}]))
+
+        engine.plugins.register(PluginKind.SOURCE, "counting", Counting)
+        self.file = {
+            "streams": {
+                "s": {"type": "counting"},
+                "t": {"type": "memory", "datasource": "t"},
+            },
+            "rules": [
+                {
+                    "id": name,
+                    "sql": f"SELECT n FROM {stream}",
+                    "actions": [action],
+                    "options": {"bufferLength": 20},
+                }
+                for name, stream, action in (
+                    ("second", "t", {"slow": {"bufferLength": 20}}),
+                    ("first", "s", {"memory": {"topic": "t", "bufferLength": 20}}),
+                )
+            ],
+        }
+
+    def rules(self) -> RuleSet:
+        return load_text(msgspec.json.encode(self.file).decode())
+
+
+async def test_a_rule_that_feeds_another_stops_before_it(engine: Engine) -> None:
+    chain = Chain(engine)
+    await engine.apply(chain.rules())
+    await eventually(lambda: len(got) > 50)
+    await engine.stop_all()
+    accounts = [engine.rules[name].metrics.balance() for name in ("first", "second")]
+    assert all(account.pending == 0 for account in accounts)
+    assert accounts[0].delivered == accounts[1].received == accounts[1].delivered == len(got)
+    assert got == list(range(1, len(got) + 1))
+
+
+@pytest.mark.parametrize("how", ["reload", "update", "restart"])
+async def test_a_publisher_waits_while_its_reader_is_replaced(engine: Engine, how: str) -> None:
+    chain = Chain(engine)
+    await engine.apply(chain.rules())
+    for turn in range(3):
+        count = len(got)
+        await eventually(lambda count=count: len(got) > count + 20)
+        second = chain.file["rules"][0]
+        second["sql"] = f"SELECT n FROM t WHERE n > -{turn + 1}"  # type: ignore[index]
+        if how == "reload":
+            assert (await engine.apply(chain.rules())).replaced == ("second",)
+        elif how == "update":
+            await engine.update(dict(second))  # type: ignore[call-overload]
+        else:
+            await engine.restart("second")
+    count = len(got)
+    await eventually(lambda: len(got) > count + 20)
+    await engine.stop_all()
+    assert got == list(range(1, len(got) + 1))
+
+
+async def test_an_application_of_files_that_nobody_waits_for_is_finished(engine: Engine) -> None:
+    chain = Chain(engine)
+    await engine.apply(chain.rules())
+    await eventually(lambda: len(got) > 20)
+    chain.file["rules"][0]["sql"] = "SELECT n, 1 AS one FROM t"  # type: ignore[index]
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await engine.apply(chain.rules())
+    await eventually(lambda: "one" in engine.rules["second"].definition.sql)
+    await eventually(lambda: engine.rules["second"].status.state == "running")
+    count = len(got)
+    await eventually(lambda: len(got) > count + 20)
+
+
+async def test_an_engine_that_was_left_says_so(tmp_path: Path) -> None:
+    before = asyncio.all_tasks()
+    engine = Engine(tmp_path)
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        async with engine:
+            raise AssertionError
+    assert asyncio.all_tasks() == before
+    async with Engine(tmp_path) as engine:
+        engine.define_stream("s", type="memory", datasource="s")
+        await engine.start(rule("a", "nop"))
+    for work in (engine.stop, engine.delete, engine.restart):
+        with pytest.raises(EngineError, match="isn't running"):
+            await work("a")
+    with pytest.raises(EngineError, match="entered once only"):
+        await engine.__aenter__()

@@ -285,6 +285,20 @@ async def test_a_file_does_not_take_over_what_the_application_defined(
     assert "t" not in engine.catalog
 
 
+async def test_a_changed_section_of_dead_letters_restarts_the_rule(
+    engine: Engine, journal: Journal, tmp_path: Path
+) -> None:
+    (tmp_path / "etc" / "sinks").mkdir(parents=True)
+    section = tmp_path / "etc" / "sinks" / "file.yaml"
+    section.write_text("dead: {path: one}\n")
+    letters = "options: {deadLetter: {file: {resourceId: dead}}}}"
+    found = text(("[{journal: {mark: a}}]}", "[{journal: {mark: a}}], " + letters))
+    await applied(engine, found)
+    section.write_text("dead: {path: two}\n")
+    changes = await applied(engine, found)
+    assert changes == Changes(replaced=("a",), unchanged=("b", "c"))
+
+
 async def test_a_changed_connection_or_section_restarts_those_that_use_it(
     engine: Engine, collected: Rows, tmp_path: Path
 ) -> None:

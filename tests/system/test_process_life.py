@@ -195,6 +195,24 @@ def test_a_second_signal_stops_at_once_and_says_what_is_left(
     assert "Traceback" not in process.log
 
 
+def test_signals_end_a_reload_that_waits_for_a_rule_to_drain(
+    start: Start, slow_rule: Path, tmp_path: Path
+) -> None:
+    process = start(slow_rule, "--root", tmp_path, "--drain", "1h")
+    wait_for(tmp_path / "seen")
+    slow_rule.write_text(slow_rule.read_text().replace("SELECT n FROM", "SELECT n + 1 AS n FROM"))
+    process.send(signal.SIGHUP)
+    time.sleep(0.3)  # the rule drains before it has its new definition
+    process.send(signal.SIGTERM)
+    time.sleep(0.2)
+    assert process.process.poll() is None
+    process.send(signal.SIGTERM)
+    assert process.ended(5) == 0
+    assert "reloaded" not in process.log
+    account = balance_of(process, "a")
+    assert account["in"] == account["pending"] > 1
+
+
 def test_the_time_for_draining_is_bounded(start: Start, slow_rule: Path, tmp_path: Path) -> None:
     process = start(slow_rule, "--root", tmp_path, "--drain", "300ms")
     wait_for(tmp_path / "seen")
@@ -259,6 +277,7 @@ def test_watch_applies_files_when_they_change(start: Start, tmp_path: Path) -> N
     folder = tmp_path / "rules"
     folder.mkdir()
     (folder / "one.yaml").write_text(RULES)
+    (folder / "link.yaml").symlink_to(tmp_path / "nowhere")
     process = start(folder, "--watch")
     process.rows_until('{"a":1}')
     (folder / "one.yaml").write_text("streams: {")
