@@ -159,6 +159,16 @@ async def test_publishers_go_on_when_one_of_their_readers_leaves(
     assert engine.rules["p"].metrics.balance().holds
 
 
+async def test_checkpoints_of_a_shared_stream_are_warned_of(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine.define_stream("s", type="simulator", data=[{"n": 1}], interval="5ms", shared=True)
+    await engine.start(rule("a", "nop"))
+    assert "shared stream" not in caplog.text
+    await engine.start(rule("b", "nop", qos=1))
+    assert "rule=b reads a shared stream" in caplog.text
+
+
 async def test_a_shared_stream_that_is_defined_anew_is_read_anew(
     engine: Engine, collected: Rows
 ) -> None:

@@ -232,6 +232,12 @@ class Builder:
                 source.reader.begin_at(restored.positions[source.label])
             if options.qos > 1:
                 source.reader.recognise(restored.known.get(source.label, ()))
+        if any(source.reader.is_shared and not source.is_table for source in parts.inputs):
+            logger.warning(
+                "rule=%s reads a shared stream, which goes on where it is: messages that come "
+                "again after a restart count again (leave out shared, or set qos: 0)",
+                rule.id,
+            )
         parts.plugins = state
         parts.start = restored.start
         if not all(source.reader.is_rewindable for source in parts.inputs):
