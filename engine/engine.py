@@ -187,6 +187,7 @@ class Engine:
                 self._tasks,
             )
             async with resources.use(BUS, memory_bus) as self._bus:
+                self._bus.ways = self._chains
                 self._ready.set()
                 try:
                     await self._leaving.wait()

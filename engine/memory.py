@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Protocol
 
 import anyio
 
@@ -16,8 +17,21 @@ BUS = "engine.memory.bus"
 """The key under which plugins share the bus of their engine: ``ctx.shared(BUS, memory_bus)``."""
 
 
+class Ways(Protocol):
+    """Knows which rules read what others publish."""
+
+    changes: int
+    """Increases when the answers may be others than before."""
+
+    def way_back(self, rule_id: str, topic: str) -> str:
+        """Return how results published to a topic would come back to a rule, "" if they don't."""
+
+
 class MemoryBus:
     """Topics of one engine. Nothing is retained: who isn't subscribed misses what is published."""
+
+    ways: Ways | None = None
+    """None where nobody knows: any topic may be published to."""
 
     def __init__(self) -> None:
         self._handlers: dict[int, tuple[str, Handler]] = {}

@@ -63,6 +63,8 @@ class Chains:
         """The ids of those who read, by filter, in the order in which they came."""
         self._wildcards: dict[str, None] = {}
         """The filters that take more than one topic."""
+        self.changes = 0
+        """How often a rule came: who reads a topic may be another since."""
 
     def enter(self, rule: Rule, parts: RuleParts) -> None:
         """Take a rule in, in place of an earlier one of its id.
@@ -107,6 +109,21 @@ class Chains:
         for definition, parts in rules:
             planned._add(definition.id, _Entry(None, planned.check(definition, parts)))
 
+    def way_back(self, rule_id: str, topic: str) -> str:
+        """Return how results that a rule is about to publish would come back to it, in words.
+
+        "": they don't. Topics that are computed are known only then; those that somebody reads are
+        remembered, for what other rules compute.
+        """
+        entry = self._entries.get(rule_id)
+        if entry is None or not any(True for _ in self._fed(Topics((), (topic,)))):
+            return ""
+        way = self._way_back(rule_id, Topics(entry.topics.read, (topic,)))
+        if not way and topic not in entry.topics.published:
+            topics = Topics(entry.topics.read, (*entry.topics.published, topic))
+            self._entries[rule_id] = _Entry(entry.rule, topics)
+        return way
+
     def in_order(self, rule_ids: Iterable[str]) -> list[list[str]]:
         """Group rules so that those which feed others come before them."""
         left = dict.fromkeys(rule_ids, 0)
@@ -130,6 +147,7 @@ class Chains:
 
     def _add(self, rule_id: str, entry: _Entry) -> None:
         self._leave(rule_id)
+        self.changes += 1
         self._entries[rule_id] = entry
         for topic_filter in map(plain_filter, entry.topics.read):
             self._readers.setdefault(topic_filter, {})[rule_id] = None
