@@ -22,7 +22,7 @@ from engine.run.rule import Rule
 from plugins.sinks.file.packing import Packing
 from plugins.sinks.file.shapes import Items
 from plugins.sinks.file.survey import survey
-from plugins.sources.file.reading import zstd
+from plugins.sources.file.packed import zstd
 from tests.conftest import eventually
 
 Write = Callable[..., Any]
