@@ -98,16 +98,21 @@ class DeadLetters:
     # -- who writes ----------------------------------------------------------------------------
 
     def undecodable(self, arrival: Arrival) -> None:
-        """Take the messages of a batch that gave no row."""
+        """Take the messages of a batch that gave no row.
+
+        What the source itself found malformed is no message of the batch: there is its error only.
+        """
         batch = arrival.batch
         if batch is None:
             return
-        topics = batch.meta.column("topic")
+        topics, size = batch.meta.column("topic"), len(batch)
         self._post(
             {
                 **self._head("decode", error.message, topic=topics[index]),
                 **_content(batch, index),
             }
+            if index < size
+            else self._head("decode", error.message)
             for index, error in arrival.failures
         )
 

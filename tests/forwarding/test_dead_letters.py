@@ -14,6 +14,7 @@ from engine.registry import PluginKind
 from engine.run.rule import Rule
 from tests.conftest import Rows, eventually
 from tests.forwarding.door import START, Setting, setting
+from tests.http_server import Server
 
 
 class Payloads(Source[Config]):
@@ -97,6 +98,40 @@ async def test_a_message_that_cannot_be_decoded(tmp_path: Path) -> None:
     }
     assert (two["payload"], two["encoding"]) == ("//4=", "base64")
     assert rule.metrics.errors.total() == 2
+
+
+async def test_what_a_source_itself_finds_malformed(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text('[{"n": 1}, 5, {"n": 2}] {"b": broken')
+    async with setting(tmp_path) as here:
+        here.engine.define_stream("f", type="file", path="", datasource="f", fileType="json")
+        found, rule = await letters_of(here, "SELECT * FROM f", [], stream="f", expected=2)
+    for letter, at in zip(found, (11, 24), strict=True):
+        error = letter.pop("error")
+        assert error.startswith("malformed JSON: ")
+        assert error.endswith(f"{tmp_path / 'f'} near byte {at}")
+        assert letter == {"rule": "r", "operator": "decode", "attempts": 1, "at": START}
+    assert rule.metrics.delivered == 2
+    assert rule.status.state == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [
+        ("/missing", "replied 404"),
+        ("/broken", "the reply is no JSON"),
+        ("/down", "503 Service Unavailable"),
+    ],
+)
+async def test_a_reply_that_a_stream_can_make_no_row_of(
+    tmp_path: Path, path: str, error: str
+) -> None:
+    with Server() as server:
+        server.replies = {"/broken": (200, b"{oops"), "/down": (503, b"")}
+        async with setting(tmp_path) as here:
+            here.engine.define_stream("h", type="httppull", url=server.url + path)
+            found, _ = await letters_of(here, "SELECT * FROM h", [], stream="h", expected=1)
+    assert error in found[0]["error"]
+    assert found[0]["operator"] == "decode"
 
 
 async def test_a_row_that_the_query_fails_at(tmp_path: Path) -> None:
