@@ -16,6 +16,9 @@ from tests.conftest import Rows, eventually
 from tests.forwarding.door import START, Setting, setting
 from tests.http_server import Server
 
+ROW = '{"n": {{.row.n}}}'
+"""What a letter is for a sink of numbers."""
+
 
 class Payloads(Source[Config]):
     """Gives messages of which some are no JSON."""
@@ -218,7 +221,9 @@ async def test_a_row_that_no_message_can_be_made_of(tmp_path: Path) -> None:
     assert rule.metrics.dropped.total() == 1
 
 
-async def test_a_refused_letter_makes_no_letter(tmp_path: Path) -> None:
+async def test_a_refused_letter_makes_no_letter(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with setting(tmp_path) as here:
         here.engine.plugins.register(PluginKind.SINK, "picky", Picky)
         rule = await here.engine.start(
@@ -237,6 +242,80 @@ async def test_a_refused_letter_makes_no_letter(tmp_path: Path) -> None:
         await here.engine.stop("r")
         assert rule.metrics.balance().holds
         assert letters.metrics.exceptions == 1
+    assert "rule=r dead letters lost: 1, at last: " in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["rest", "file"])
+async def test_letters_that_are_refused_are_told_of_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    with Server() as server:
+        server.otherwise = lambda asked: (400, b"")
+        sink: dict[str, Any] = {
+            "rest": {"url": server.url},
+            "file": {"path": "out/{{.rule}}/{{.nothing}}"},
+        }[kind]
+        async with setting(tmp_path) as here:
+            rule = await here.engine.start(
+                {
+                    "id": "r",
+                    "sql": "SELECT n / 0 AS x FROM demo",
+                    "options": {"deadLetter": {kind: sink}},
+                    "actions": [{"nop": {}}],
+                }
+            )
+            for n in range(5):
+                await here.push(n)
+            assert rule.parts is not None
+            letters = rule.parts.letters
+            assert letters is not None
+            await eventually(lambda: letters.metrics.exceptions == 5)
+            await here.engine.stop("r")
+    assert caplog.text.count("rule=r sink[deadLetter]: dead letters are lost and counted: ") == 1
+    assert "rule=r dead letters lost: 5, at last: " in caplog.text
+    assert rule.metrics.balance().holds
+
+
+async def test_letters_that_nobody_has_taken_at_the_end_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with setting(tmp_path) as here:
+        here.world.is_open = False
+        rule = await here.engine.start(
+            {
+                "id": "r",
+                "sql": "SELECT n / 0 AS x FROM demo",
+                "options": {"deadLetter": {"door": {}}},
+                "actions": [{"nop": {}}],
+            }
+        )
+        for n in range(7):
+            await here.push(n)
+        await eventually(lambda: rule.metrics.errors.total() == 7)
+        await here.engine.stop("r")
+    assert "rule=r dead letters lost: 7, at last: not delivered before the end" in caplog.text
+    assert rule.metrics.balance().holds
+
+
+async def test_letters_in_a_cache_are_not_lost_at_the_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with setting(tmp_path) as here:
+        here.world.is_open = False
+        definition: dict[str, Any] = {
+            "id": "r",
+            "sql": "SELECT n, n / 0 AS x FROM demo",
+            "options": {"deadLetter": {"door": {"enableCache": True, "dataTemplate": ROW}}},
+            "actions": [{"nop": {}}],
+        }
+        rule = await here.engine.start(definition)
+        await here.push(1, 2)
+        await eventually(lambda: rule.metrics.errors.total() == 2)
+        await here.engine.stop("r")
+        here.world.is_open = True
+        await here.engine.start(definition)
+        await here.until(lambda: here.world.got == [1, 2])
+    assert "dead letters lost" not in caplog.text
 
 
 async def test_late_rows_go_to_a_sink_that_exists(tmp_path: Path) -> None:
@@ -306,5 +385,5 @@ async def test_letters_that_come_too_fast_are_dropped_counted_and_told(
         await here.engine.stop("r")
     dropped = 20 - len(found)
     assert 0 < dropped < 20
-    assert f"rule=r dead letters dropped: {dropped}" in caplog.text
+    assert f"rule=r dead letters lost: {dropped}, at last: buffer full" in caplog.text
     assert rule.metrics.balance().holds
