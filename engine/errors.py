@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple, Self
+
+_NO_REASONS: Mapping[int, str] = MappingProxyType({})
+_SHOWN_REASONS = 3
 
 
 class Position(NamedTuple):
@@ -114,6 +118,20 @@ class Rejected(_OfMessages):
 
     ``indexes`` are the refused messages of the batch that was given, None for all of it.
     """
+
+    reasons: Mapping[int, str] = _NO_REASONS
+    """Why each of the messages is refused, by its index; none where all have the same reason."""
+
+    @classmethod
+    def each(cls, reasons: Mapping[int, str]) -> Self:
+        """Refuse messages of a batch for reasons of their own, given by their indexes."""
+        kinds = list(dict.fromkeys(reasons[index] for index in sorted(reasons)))
+        text = "; ".join(kinds[:_SHOWN_REASONS])
+        if len(kinds) > _SHOWN_REASONS:
+            text += f"; and {len(kinds) - _SHOWN_REASONS} other reasons"
+        error = cls(text, indexes=sorted(reasons))
+        error.reasons = dict(reasons)
+        return error
 
 
 class EndOfStream(EngineError):
