@@ -28,11 +28,20 @@ class EngineError(Exception):
     ``str(error)`` reads "where: what" with the hint on a line of its own, ready to be shown.
     """
 
-    def __init__(self, message: str, *, at: Position | None = None, hint: str = "") -> None:
+    def __init__(
+        self, message: str, *, at: Position | None = None, hint: str = "", kind: str = ""
+    ) -> None:
+        """``kind`` is what it is counted as, where that isn't how the message begins."""
         super().__init__(message)
         self.message = message
         self.at = at
         self.hint = hint
+        self.kind = kind
+
+    @property
+    def reason(self) -> str:
+        """What it is counted as: there are few, whatever the messages say."""
+        return self.kind or self.message.partition(":")[0]
 
     def __str__(self) -> str:
         text = f"{self.at}: {self.message}" if self.at else self.message
@@ -99,9 +108,10 @@ class _OfMessages(EngineError):
         *,
         at: Position | None = None,
         hint: str = "",
+        kind: str = "",
         indexes: Sequence[int] | None = None,
     ) -> None:
-        super().__init__(message, at=at, hint=hint)
+        super().__init__(message, at=at, hint=hint, kind=kind)
         self.indexes = indexes
 
 

@@ -77,7 +77,9 @@ class Reply:
         try:
             return msgspec.json.decode(self.content)
         except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-            raise RowError(f"{self.where}: the reply is no JSON: {error}") from None
+            raise RowError(
+                f"{self.where}: the reply is no JSON: {error}", kind="the reply is no JSON"
+            ) from None
 
 
 def may_pass(code: int) -> bool:
@@ -180,19 +182,23 @@ class Client:
                 finally:
                     await response.aclose()
         except (TimeoutError, httpx.TimeoutException):
-            raise NotConnected(f"{where}: no reply within {timeout:g} s") from None
+            what = f"{where}: no reply within {timeout:g} s"
+            raise NotConnected(what, kind="no reply in time") from None
         except Forbidden as error:
-            raise RowError(f"{where}: {error.message}", hint=error.hint) from None
+            what = f"{where}: {error.message}"
+            raise RowError(what, hint=error.hint, kind="forbidden address") from None
         except httpx.LocalProtocolError:  # it would show what is in the headers
-            raise RowError(f"{where}: a header holds what can't be sent") from None
+            what = "a header holds what can't be sent"
+            raise RowError(f"{where}: {what}", kind=what) from None
         except (
             httpx.DecodingError,
             httpx.TooManyRedirects,
             httpx.UnsupportedProtocol,
         ) as error:
-            raise RowError(f"{where}: {error}") from None
+            raise RowError(f"{where}: {error}", kind="the reply can't be read") from None
         except httpx.TransportError as error:
-            raise NotConnected(f"{where}: {error or type(error).__name__}") from None
+            what = f"{where}: {error or type(error).__name__}"
+            raise NotConnected(what, kind="no connection") from None
         return Reply(where, response.status_code, response.reason_phrase, response.headers, content)
 
     async def _content(self, response: httpx.Response, where: str) -> bytes:
@@ -202,7 +208,7 @@ class Client:
             content += part
             if len(content) > most:
                 what = f"{where}: the reply has more than {most} bytes"
-                raise RowError(what, hint="raise maxResponse")
+                raise RowError(what, hint="raise maxResponse", kind="the reply is too long")
         return bytes(content)
 
     async def aclose(self) -> None:
