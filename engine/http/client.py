@@ -125,6 +125,7 @@ class Client:
             timeout=self._config.timeout,
             follow_redirects=self._follows,
             transport=transport,
+            event_hooks={"request": [_check_address]},  # also of those that redirections lead to
         )
 
     async def check(self, address: str) -> None:
@@ -195,7 +196,9 @@ class Client:
             httpx.TooManyRedirects,
             httpx.UnsupportedProtocol,
         ) as error:
-            raise RowError(f"{where}: {error}", kind="the reply can't be read") from None
+            is_address = isinstance(error, httpx.UnsupportedProtocol)
+            kind = "no address of HTTP" if is_address else "the reply can't be read"
+            raise RowError(f"{where}: {error}", kind=kind) from None
         except httpx.TransportError as error:
             what = f"{where}: {error or type(error).__name__}"
             raise NotConnected(what, kind="no connection") from None
@@ -215,6 +218,14 @@ class Client:
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
+
+
+async def _check_address(request: httpx.Request) -> None:
+    """Refuse what httpx would only stumble over."""
+    if not request.url.host:
+        raise httpx.UnsupportedProtocol("the address names no host")
+    if request.url.port is not None and not 0 < request.url.port <= 65_535:
+        raise httpx.UnsupportedProtocol("the port must be from 1 to 65535")
 
 
 def _port(url: httpx.URL) -> int:

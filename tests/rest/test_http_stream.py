@@ -122,6 +122,7 @@ async def test_failures_are_counted_and_the_next_reply_is_taken(
         ("the reply is neither an object nor a list of objects", {"datasource": "/number"}),
         ("the code in the reply is no success", {"datasource": "/code", "responseType": "body"}),
         ("a header holds what can't be sent", {"headers": {"a": "b\n"}}),
+        ("no address of HTTP", {"datasource": "/moved"}),
         ("template", {"datasource": "/{{.nothing}}"}),
         ("oAuth.access replied 403", {"oAuth": {"access": {"url": "/token"}}}),
         ("oAuth.access: the reply is no JSON", {"oAuth": {"access": {"url": "/text"}}}),
@@ -143,6 +144,7 @@ async def test_failures_are_counted_by_what_they_are(
         "/number": (200, b"1"),
         "/code": (200, b'{"code": 500}'),
         "/token": (403, b""),
+        "/moved": (302, b"http://127.0.0.1:99999/"),
         "/text": (200, b"text"),
     }
     if access := properties.get("oAuth", {}).get("access"):
@@ -245,6 +247,8 @@ async def test_private_networks_are_asked_only_where_that_is_allowed(
     ("properties", "message"),
     [
         ({"url": "ftp://h"}, "can't be asked"),
+        ({"url": "http://h", "datasource": ":99999/x"}, "its port must be from 1 to 65535"),
+        ({"url": "http:///x"}, "it names no host"),
         ({"url": "http://h", "bodyType": "formdata"}, "bodyType formdata is for sinks"),
         ({"url": "http://h/{{.x"}, "{{"),
     ],

@@ -237,6 +237,7 @@ async def test_an_unreachable_service_is_tried_as_often_as_told(
         ({"protocol": "msgpack-rpc"}, "interface i: protocol msgpack-rpc isn't supported"),
         ({"protocol": "soap"}, "protocol"),
         ({"address": "tcp://a:1"}, "'tcp://a:1' is no http or https address"),
+        ({"address": "http://a:99999"}, "'http://a:99999' is no http or https address"),
         ({"schemaless": False}, "nothing says what its functions are"),
         ({"schemaless": False, "schemaFile": "no.proto"}, "there is no "),
         ({"schemaless": False, "schemaFile": "../svc.json"}, "leads out of the folder"),
