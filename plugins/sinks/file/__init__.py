@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ import anyio.to_thread
 
 from engine.api import Batch, ConfigError, Rejected, Sink
 
-from .options import FileConfig
+from .options import FileConfig, check_name
 from .outcome import Outcome, Writing
 from .packing import Damaged, Packing
 from .rolling import Rolling
@@ -45,8 +46,11 @@ class File(Sink[FileConfig]):
 
     def validate(self) -> None:
         self.config.check()
+        path = self.config.path
         if not self.config.is_template:
-            self.ctx.file(self.config.path)
+            check_name(path)
+            if not path or os.path.isdir(self.ctx.file(path)):
+                raise ConfigError(f"path {str(path)!r} is a folder", hint="name a file in it")
 
     def __init__(self) -> None:
         self._segments: dict[Path, Segment] = {}
@@ -79,7 +83,7 @@ class File(Sink[FileConfig]):
     def _targets(self, batch: Batch, outcome: Outcome) -> dict[Path, Sequence[int]]:
         """Return the places of the messages for each file."""
         paths = batch.meta.column("path")
-        if not any(paths):
+        if all(path is None for path in paths):
             return {self._fixed: range(len(batch))} if len(batch) else {}
         by_text: dict[str | None, list[int]] = {}
         for place, text in enumerate(paths):
