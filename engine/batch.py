@@ -183,6 +183,10 @@ class Batch:
         items: Sequence[object] | None = self.payloads if self.rows is None else self.rows
         return len(items) if items is not None else 0
 
+    def __bool__(self) -> bool:
+        """Whether there is anything in it: failures alone are worth emitting, too."""
+        return len(self) > 0 or len(self.failures) > 0
+
     @classmethod
     def of(cls, rows: Iterable[Row], *, received_at: int = 0) -> Batch:
         """Make a batch of rows without metadata."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple, Self
+
+_NO_REASONS: Mapping[int, str] = MappingProxyType({})
+_SHOWN_REASONS = 3
 
 
 class Position(NamedTuple):
@@ -24,11 +28,20 @@ class EngineError(Exception):
     ``str(error)`` reads "where: what" with the hint on a line of its own, ready to be shown.
     """
 
-    def __init__(self, message: str, *, at: Position | None = None, hint: str = "") -> None:
+    def __init__(
+        self, message: str, *, at: Position | None = None, hint: str = "", kind: str = ""
+    ) -> None:
+        """``kind`` is what it is counted as, where that isn't how the message begins."""
         super().__init__(message)
         self.message = message
         self.at = at
         self.hint = hint
+        self.kind = kind
+
+    @property
+    def reason(self) -> str:
+        """What it is counted as: there are few, whatever the messages say."""
+        return self.kind or self.message.partition(":")[0]
 
     def __str__(self) -> str:
         text = f"{self.at}: {self.message}" if self.at else self.message
@@ -95,9 +108,10 @@ class _OfMessages(EngineError):
         *,
         at: Position | None = None,
         hint: str = "",
+        kind: str = "",
         indexes: Sequence[int] | None = None,
     ) -> None:
-        super().__init__(message, at=at, hint=hint)
+        super().__init__(message, at=at, hint=hint, kind=kind)
         self.indexes = indexes
 
 
@@ -114,6 +128,20 @@ class Rejected(_OfMessages):
 
     ``indexes`` are the refused messages of the batch that was given, None for all of it.
     """
+
+    reasons: Mapping[int, str] = _NO_REASONS
+    """Why each of the messages is refused, by its index; none where all have the same reason."""
+
+    @classmethod
+    def each(cls, reasons: Mapping[int, str]) -> Self:
+        """Refuse messages of a batch for reasons of their own, given by their indexes."""
+        kinds = list(dict.fromkeys(reasons[index] for index in sorted(reasons)))
+        text = "; ".join(kinds[:_SHOWN_REASONS])
+        if len(kinds) > _SHOWN_REASONS:
+            text += f"; and {len(kinds) - _SHOWN_REASONS} other reasons"
+        error = cls(text, indexes=sorted(reasons))
+        error.reasons = dict(reasons)
+        return error
 
 
 class EndOfStream(EngineError):

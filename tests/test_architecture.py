@@ -24,6 +24,7 @@ LAYERS = [
         "engine.backoff",
         "engine.suggest",
         "engine.topics",
+        "engine.addresses",
         "engine.duration",
         "engine.clock",
         "engine.batch",

@@ -77,7 +77,9 @@ class Reply:
         try:
             return msgspec.json.decode(self.content)
         except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-            raise RowError(f"{self.where}: the reply is no JSON: {error}") from None
+            raise RowError(
+                f"{self.where}: the reply is no JSON: {error}", kind="the reply is no JSON"
+            ) from None
 
 
 def may_pass(code: int) -> bool:
@@ -123,6 +125,7 @@ class Client:
             timeout=self._config.timeout,
             follow_redirects=self._follows,
             transport=transport,
+            event_hooks={"request": [_check_address]},  # also of those that redirections lead to
         )
 
     async def check(self, address: str) -> None:
@@ -180,19 +183,25 @@ class Client:
                 finally:
                     await response.aclose()
         except (TimeoutError, httpx.TimeoutException):
-            raise NotConnected(f"{where}: no reply within {timeout:g} s") from None
+            what = f"{where}: no reply within {timeout:g} s"
+            raise NotConnected(what, kind="no reply in time") from None
         except Forbidden as error:
-            raise RowError(f"{where}: {error.message}", hint=error.hint) from None
+            what = f"{where}: {error.message}"
+            raise RowError(what, hint=error.hint, kind="forbidden address") from None
         except httpx.LocalProtocolError:  # it would show what is in the headers
-            raise RowError(f"{where}: a header holds what can't be sent") from None
+            what = "a header holds what can't be sent"
+            raise RowError(f"{where}: {what}", kind=what) from None
         except (
             httpx.DecodingError,
             httpx.TooManyRedirects,
             httpx.UnsupportedProtocol,
         ) as error:
-            raise RowError(f"{where}: {error}") from None
+            is_address = isinstance(error, httpx.UnsupportedProtocol)
+            kind = "no address of HTTP" if is_address else "the reply can't be read"
+            raise RowError(f"{where}: {error}", kind=kind) from None
         except httpx.TransportError as error:
-            raise NotConnected(f"{where}: {error or type(error).__name__}") from None
+            what = f"{where}: {error or type(error).__name__}"
+            raise NotConnected(what, kind="no connection") from None
         return Reply(where, response.status_code, response.reason_phrase, response.headers, content)
 
     async def _content(self, response: httpx.Response, where: str) -> bytes:
@@ -202,13 +211,21 @@ class Client:
             content += part
             if len(content) > most:
                 what = f"{where}: the reply has more than {most} bytes"
-                raise RowError(what, hint="raise maxResponse")
+                raise RowError(what, hint="raise maxResponse", kind="the reply is too long")
         return bytes(content)
 
     async def aclose(self) -> None:
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
+
+
+async def _check_address(request: httpx.Request) -> None:
+    """Refuse what httpx would only stumble over."""
+    if not request.url.host:
+        raise httpx.UnsupportedProtocol("the address names no host")
+    if request.url.port is not None and not 0 < request.url.port <= 65_535:
+        raise httpx.UnsupportedProtocol("the port must be from 1 to 65535")
 
 
 def _port(url: httpx.URL) -> int:

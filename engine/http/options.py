@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from engine.addresses import flaw_of_address, shown_address
 from engine.api import Config, ConfigError, Duration, Size
 from engine.tls import TlsConfig
 
@@ -57,9 +58,6 @@ class HttpConfig(TlsConfig, kw_only=True):
 
 
 def check_address(name: str, url: str) -> None:
-    """Raise ``ConfigError`` if an address isn't one of HTTP; what follows ``?`` isn't shown."""
-    if not url.startswith(("http://", "https://")):
-        raise ConfigError(
-            f"{name} {url.partition('?')[0]!r} can't be asked",
-            hint="it must begin with http:// or https://",
-        )
+    """Raise ``ConfigError`` if an address isn't one of HTTP; what may be secret isn't shown."""
+    if flaw := flaw_of_address(url):
+        raise ConfigError(f"{name} {shown_address(url)!r} can't be asked", hint=flaw)

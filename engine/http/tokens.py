@@ -36,12 +36,15 @@ class _Request:
             body = self._body(reply).encode()
             answer = await client.send("POST", self._url(reply), headers=headers, content=body)
             if not answer.is_success:
-                raise NotConnected(f"{self.name}: {answer.where} replied {answer.status}")
+                what = f"{self.name}: {answer.where} replied {answer.status}"
+                raise NotConnected(what, kind=f"{self.name} replied {answer.status}")
             fields = answer.json()
         except RowError as error:
-            raise NotConnected(f"{self.name}: {error.message}", hint=error.hint) from None
+            what, kind = f"{self.name}: {error.message}", f"{self.name}: {error.reason}"
+            raise NotConnected(what, hint=error.hint, kind=kind) from None
         if not isinstance(fields, dict):
-            raise NotConnected(f"{self.name}: {answer.where}: the reply is no JSON object")
+            what = "the reply is no JSON object"
+            raise NotConnected(f"{self.name}: {answer.where}: {what}", kind=f"{self.name}: {what}")
         return fields
 
 

@@ -187,7 +187,7 @@ class LookupLink:
             if self._has_given_up or now >= give_up_at:
                 self._has_given_up = True
                 for index in lost:
-                    answers[index] = self._failed(f"not connected: {reason.message}")
+                    answers[index] = self._failed(f"not connected: {reason.message}", reason.kind)
                 break
             pending = lost
             await self._clock.sleep_until(min(give_up_at, now + round(backoff.next() * 1000)))
@@ -259,14 +259,15 @@ class LookupLink:
 
     def _error(self, error: Exception) -> RowError:
         if isinstance(error, EngineError):
-            return self._failed(error.message)
+            return self._failed(error.message, error.kind)
         if type(error) not in self._reported:  # a defect of the plugin: the place in it, once
             self._reported.add(type(error))
             logger.error("table %s: the lookup failed", self.name, exc_info=error)
         return self._failed(told(error))
 
-    def _failed(self, why: str) -> RowError:
-        return RowError(f"table {self.name}: {why}")
+    def _failed(self, why: str, kind: str = "") -> RowError:
+        table = f"table {self.name}"
+        return RowError(f"{table}: {why}", kind=f"{table}: {kind}" if kind else table)
 
 
 def _checked(rows: Any) -> list[Row]:

@@ -27,9 +27,10 @@ from engine.run.caches import Cache, cache_folder, remove_caches, warn_of_orphan
 from engine.run.checkpoints import Checkpoints, KnownMessages, restore
 from engine.run.context import PluginContext
 from engine.run.dead_letters import NAME as DEAD_LETTER
-from engine.run.dead_letters import DeadLetters, dead_letter_action
+from engine.run.dead_letters import DeadLetters, LostLetters, dead_letter_action
 from engine.run.functions import EngineFunctions
 from engine.run.metrics import RuleMetrics
+from engine.run.outlet import Letters
 from engine.run.parts import RuleInput, RuleParts
 from engine.run.properties import Properties, SinkOptions
 from engine.run.relief import Relief
@@ -413,11 +414,10 @@ class Builder:
         action = dead_letter_action(rule.definition)
         if action is None:
             return None
-        return DeadLetters(rule.id, self._sink(rule, action), self._clock, writers)
+        sink = self._sink(rule, action, LostLetters(rule.id))
+        return DeadLetters(rule.id, sink, self._clock, writers)
 
-    def _sink(
-        self, rule: Rule, action: ActionDef, letters: DeadLetters | None = None
-    ) -> SinkRunner:
+    def _sink(self, rule: Rule, action: ActionDef, letters: Letters | None) -> SinkRunner:
         with _placing(action.at):
             plugin = self._plugins.get(PluginKind.SINK, action.type)
         config, options = self._properties.for_sink(action, plugin)

@@ -62,12 +62,43 @@ def dead_letter_action(definition: RuleDef) -> ActionDef | None:
     return None
 
 
+class LostLetters:
+    """What becomes of letters that can't be delivered: they get no letters, but are told of.
+
+    The sink of the letters counts them as its exceptions; the log tells when that begins.
+    """
+
+    def __init__(self, rule_id: str) -> None:
+        self._rule_id = rule_id
+        self._is_told = False
+
+    def refused(
+        self, operator: str, error: str, batch: Batch, indexes: Sequence[int], attempts: int
+    ) -> None:
+        """Tell of letters that their sink refused."""
+        self._tell(operator, error)
+
+    def unmade(self, operator: str, error: str, rows: Sequence[Row]) -> None:
+        """Tell of letters that no message could be made of."""
+        self._tell(operator, error)
+
+    def done(self) -> None:
+        """The sink has ended; `DeadLetters` says how many were lost."""
+
+    def _tell(self, operator: str, error: str) -> None:
+        if not self._is_told:
+            self._is_told = True
+            logger.warning(
+                "rule=%s %s: dead letters are lost and counted: %s", self._rule_id, operator, error
+            )
+
+
 class DeadLetters:
     """The dead letters of one run of a rule, and the sink that they go to.
 
     They never hold up the rule: what the queue of their sink can't take is counted as an exception
-    of that sink, and so is what the sink refuses. The log tells when that begins, and at the end
-    how many there were.
+    of that sink, and so is what the sink refuses, or hasn't taken when the rule ends. The log tells
+    when that begins, and at the end how many there were.
     """
 
     def __init__(self, rule_id: str, sink: SinkRunner, clock: Clock, writers: int) -> None:
@@ -76,7 +107,9 @@ class DeadLetters:
         self._rule_id = rule_id
         self._clock = clock
         self._writers = writers
-        self._dropped = 0
+        self._has_dropped = False
+        self._unsettled = 0
+        """Letters that the sink may still deliver."""
 
     @property
     def metrics(self) -> OperatorMetrics:
@@ -85,29 +118,51 @@ class DeadLetters:
 
     async def run(self) -> None:
         """Deliver letters until nobody writes any more."""
-        await self.sink.run(_nothing)
+        try:
+            await self.sink.run(_nothing)
+        finally:
+            self._tell_of_lost()
 
     def done(self) -> None:
         """One of those who write letters has ended."""
         self._writers -= 1
         if self._writers == 0:
             self.sink.flow.close()
-            if self._dropped:
-                logger.warning("rule=%s dead letters dropped: %d", self._rule_id, self._dropped)
+
+    def settle(self, letters: int) -> None:
+        """The sink is done with letters, whatever has become of them."""
+        self._unsettled -= letters
+
+    def _tell_of_lost(self) -> None:
+        metrics = self.metrics
+        if self._unsettled:
+            metrics.failed("not delivered before the end", self._unsettled, self._clock.now())
+        if metrics.exceptions:
+            logger.warning(
+                "rule=%s dead letters lost: %d, at last: %s",
+                self._rule_id,
+                metrics.exceptions,
+                metrics.last_exception,
+            )
 
     # -- who writes ----------------------------------------------------------------------------
 
     def undecodable(self, arrival: Arrival) -> None:
-        """Take the messages of a batch that gave no row."""
+        """Take the messages of a batch that gave no row.
+
+        What the source itself found malformed is no message of the batch: there is its error only.
+        """
         batch = arrival.batch
         if batch is None:
             return
-        topics = batch.meta.column("topic")
+        topics, size = batch.meta.column("topic"), len(batch)
         self._post(
             {
                 **self._head("decode", error.message, topic=topics[index]),
                 **_content(batch, index),
             }
+            if index < size
+            else self._head("decode", error.message)
             for index, error in arrival.failures
         )
 
@@ -156,31 +211,41 @@ class DeadLetters:
             self._drop(len(rows) - room)
             rows = rows[:room]
         if rows and not flow.closed.is_set():
-            flow.put_anyway(Outgoing(rows, None, _Unaccounted()))
+            self._unsettled += len(rows)
+            flow.put_anyway(Outgoing(rows, None, _LettersClaim(self, len(rows))))
 
     def _drop(self, letters: int) -> None:
-        if not self._dropped:
+        if not self._has_dropped:
             logger.warning(
                 "rule=%s dead letters come faster than %s takes them: some are dropped and counted",
                 self._rule_id,
                 self.sink.name,
             )
-        self._dropped += letters
+        self._has_dropped = True
         self.metrics.failed("buffer full, letters dropped", letters, self._clock.now())
 
 
-class _Unaccounted:
+class _LettersClaim:
     """Letters are no rows of the rule: what becomes of them is in the counts of their sink."""
+
+    def __init__(self, letters: DeadLetters, rows: int) -> None:
+        self._letters = letters
+        self._rows = rows
 
     def lose(self, place: str, reason: str, message: str, indexes: Iterable[int]) -> None:
         """Their sink has counted them."""
+        lost = len(list(indexes))
+        self._rows -= lost
+        self._letters.settle(lost)
 
     def keep(self, indexes: Sequence[int]) -> Sequence[int]:
         """Nobody's rows are in its cache."""
         return ()
 
     def confirm(self) -> None:
-        """Nobody waits for them."""
+        """The sink has the others, or its cache has."""
+        self._letters.settle(self._rows)
+        self._rows = 0
 
 
 def _content(batch: Batch, index: int) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from engine.run.custody import Custody
 
+MOST_REASONS = 100
+"""Reasons of errors that are counted each; a plugin may have a new one for each row."""
 LATENCY_BUCKETS = 21
 """10 µs, and each the double of the one before, up to 5.2 s; the last: what takes longer."""
 
@@ -82,12 +84,12 @@ class RuleMetrics:
 
     def error(self, place: str, reason: str, rows: int = 1) -> None:
         """Count rows that failed; ``reason`` is a class of errors, not a message."""
-        self.errors[place, reason] += rows
+        self.errors[_known(self.errors, place, reason)] += rows
 
     def drop(self, place: str, reason: str, rows: int) -> None:
         """Count rows that were given up."""
         if rows:
-            self.dropped[place, reason] += rows
+            self.dropped[_known(self.dropped, place, reason)] += rows
 
     # Rows in custody, by their numbers there.
 
@@ -145,6 +147,12 @@ class RuleMetrics:
             errors=self.errors.total(),
             pending=self.pending,
         )
+
+
+def _known(counts: Counter[tuple[str, str]], place: str, reason: str) -> tuple[str, str]:
+    """Return by what rows are counted, which is never more than can be read and kept."""
+    key = place, reason
+    return key if key in counts or len(counts) < MOST_REASONS else (place, "other reasons")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import groupby
 from time import perf_counter_ns
 from typing import Any, Protocol
 
@@ -148,7 +149,10 @@ class Outlet:
     ) -> None:
         self.lose(claim, reason, error, messages.rows_of(indexes))
         if self.letters is not None:
-            self.letters.refused(self.name, text_of(error), messages.batch, indexes, attempts)
+            text = text_of(error)
+            own = error.reasons if isinstance(error, Rejected) else {}
+            for why, some in groupby(indexes, lambda index: own.get(index, text)):
+                self.letters.refused(self.name, why, messages.batch, list(some), attempts)
 
 
 def text_of(error: Exception) -> str:

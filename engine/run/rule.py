@@ -479,14 +479,14 @@ class Rule:
         failed = len(result.errors)
         self._count_query(result, arrival, failed)
         for error in result.errors:
-            metrics.error("query", error.message.partition(":")[0])
+            metrics.error("query", error.reason)
         if failed:
             self._note_error("query", result.errors[-1].message)
         rows = 0
         if arrival is not None:
             rows = len(arrival.frame)
             for _, failure in arrival.failures:
-                metrics.error("decode", failure.message.partition(":")[0])
+                metrics.error("decode", failure.reason)
                 self._note_error("decode", failure.message)
         passed = len(result) - (failed if self.definition.options.send_error else 0)
         metrics.surplus += result.surplus

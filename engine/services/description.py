@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 
+from engine.addresses import flaw_of_address, shown_address
 from engine.config.convert import config_from
 from engine.config.document import parse
 from engine.config.fields import Duration
@@ -82,9 +82,9 @@ def _check(interface: InterfaceDef, where: str) -> None:
             f"{where}: protocol {interface.protocol} isn't supported",
             hint="offer the service over REST, or call it from a function plugin",
         )
-    address = urlsplit(interface.address)
-    if address.scheme not in ("http", "https") or not address.hostname:
-        raise ConfigError(f"{where}: {interface.address[:80]!r} is no http or https address")
+    if flaw := flaw_of_address(interface.address):
+        shown = shown_address(interface.address)[:80]
+        raise ConfigError(f"{where}: {shown!r} is no http or https address", hint=flaw)
     if not (interface.schemaless or interface.schema_file):
         raise ConfigError(
             f"{where}: nothing says what its functions are",

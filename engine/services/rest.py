@@ -51,10 +51,12 @@ class RestClient:
                 return self._sent(method, url, content, headers)
             except self._httpx.TransportError as error:
                 if not left:
-                    raise RowError(f"{url}: {str(error) or type(error).__name__}") from None
+                    what = f"{url}: {str(error) or type(error).__name__}"
+                    raise RowError(what, kind="no answer of the service") from None
                 time.sleep(self._options.retry_interval)
             except (self._httpx.InvalidURL, UnicodeError) as error:
-                raise RowError(f"{url[:100]}: {error}") from None
+                what = f"{url[:100]}: {error}"
+                raise RowError(what, kind="no address of a service") from None
         raise AssertionError("the last try returns or raises")
 
     def close(self) -> None:
@@ -70,10 +72,12 @@ class RestClient:
             for chunk in answer.iter_bytes():
                 data += chunk
                 if len(data) > _LONGEST:
-                    raise RowError(f"{url}: the answer is longer than {_LONGEST >> 20} MiB")
+                    what = f"{url}: the answer is longer than {_LONGEST >> 20} MiB"
+                    raise RowError(what, kind="the answer of the service is too long")
             if not answer.is_success:
                 said = bytes(data[:200]).decode(errors="replace")
-                raise RowError(f"{url} answered {answer.status_code}: {said}")
+                what = f"answered {answer.status_code}"
+                raise RowError(f"{url} {what}: {said}", kind=f"the service {what}")
             return _decoded(bytes(data), answer.headers.get("content-type", ""), url)
 
     def _opened(self) -> httpx.Client:
@@ -95,7 +99,9 @@ def _decoded(data: bytes, content_type: str, url: str) -> Any:
         try:
             return msgspec.json.decode(data)
         except (msgspec.MsgspecError, RecursionError) as error:
-            raise RowError(f"{url}: the answer is no JSON: {error}") from None
+            what = f"{url}: the answer is no JSON: {error}"
+            raise RowError(what, kind="the answer of the service is no JSON") from None
     if kind == "text/plain":
         return data.decode(errors="replace")
-    raise RowError(f"{url}: the answer is {kind or 'of no type'}, neither JSON nor plain text")
+    what = f"{url}: the answer is {kind or 'of no type'}, neither JSON nor plain text"
+    raise RowError(what, kind="the answer of the service has a wrong type")

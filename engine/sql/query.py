@@ -346,7 +346,7 @@ def _reporting(send_error: bool) -> Callable[..., None]:
         elif not isinstance(error, EngineError):
             error = RowError(f"{type(error).__name__}: {error}")
         elif not isinstance(error, RowError):
-            error = RowError(error.message)
+            error = RowError(error.message, kind=error.kind)
         error.row = row
         errors.append(error)
         if send_error:

@@ -94,7 +94,7 @@ def _filler(source: Source, parts: Sequence[str | Path], *, lenient: bool) -> Re
             raise failure(source.place(path.at), "", error) from None
         if lenient:
             return "<no value>"
-        raise RowError(f"template {source.place(path.at)}: {no_field(path.names)}")
+        raise RowError(f"template {source.place(path.at)}: {no_field(path.names)}", kind="template")
 
     def render(item: Any) -> str:
         row = item if type(item) is dict else only_row(item)

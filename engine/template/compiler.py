@@ -102,7 +102,7 @@ class Compiler:
             elif lenient:
                 state.write("<no value>")
             else:
-                raise RowError(f"template {place}: {missing}")
+                raise RowError(f"template {place}: {missing}", kind="template")
 
         return run
 
@@ -334,4 +334,4 @@ def failure(place: str, name: str, error: Exception) -> RowError:
     if len(message) > _LONGEST_MESSAGE:
         message = f"{message[:_LONGEST_MESSAGE]}…"
     prefix = f"{name}: " if name else ""
-    return RowError(f"template {place}: {prefix}{message}")
+    return RowError(f"template {place}: {prefix}{message}", kind="template")

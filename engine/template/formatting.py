@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
 from typing import Any
 
 from engine.template.values import argument_text, checked_length, go_kind, text_of, whole
@@ -106,7 +108,7 @@ def _one(flags: str, columns: int, digits: int | None, verb: str, value: Any) ->
 def _padded(body: str, flags: str, columns: int, *, is_number: bool) -> str:
     if "-" in flags:
         return body.ljust(columns)
-    if "0" in flags and is_number:
+    if "0" in flags and is_number and not body.endswith(("Inf", "NaN")):
         return body.zfill(columns)
     return body.rjust(columns)
 
@@ -137,9 +139,26 @@ def _hexadecimal(value: Any, flags: str, digits: int | None, verb: str) -> str:
 def _floating(value: Any, flags: str, digits: int | None, verb: str) -> str:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError
+    number = float(value)
+    if not math.isfinite(number):
+        text = "NaN" if math.isnan(number) else "Inf" if number > 0 else "-Inf"
+        return _signed(text, flags if " " in flags else f"{flags}+" if text == "Inf" else flags)
     if verb in "gG" and digits is None:
-        return _signed(text_of(float(value)), flags)
-    return _signed(format(float(value), f".{6 if digits is None else digits}{verb}"), flags)
+        text = _shortest(number)
+        return _signed(text.upper() if verb == "G" else text, flags)
+    return _signed(format(number, f".{6 if digits is None else digits}{verb}"), flags)
+
+
+def _shortest(number: float) -> str:
+    """Return the fewest digits that tell a number, with an exponent outside of -4 to 5."""
+    sign, digits, exponent = Decimal(repr(number)).normalize().as_tuple()
+    assert isinstance(exponent, int), "it is finite"
+    first = len(digits) - 1 + exponent
+    if -4 <= first < 6:
+        return f"{number:.{max(0, -exponent)}f}"
+    figures = "".join(map(str, digits))
+    fraction = f".{figures[1:]}" if len(figures) > 1 else ""
+    return f"{'-' if sign else ''}{figures[0]}{fraction}e{first:+03d}"
 
 
 def _text(value: Any, flags: str, digits: int | None, verb: str) -> str:

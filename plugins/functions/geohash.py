@@ -14,6 +14,7 @@ from engine.api import ConfigError, Context, Function, RowError
 _LETTERS = "0123456789bcdefghjkmnpqrstuvwxyz"
 _NUMBERS = {letter: number for number, letter in enumerate(_LETTERS)}
 _LONGEST = 12
+_NO_HASH = "no geohash"
 _EARTH = 6_371_008.8
 """Mean radius in metres."""
 _STEPS = {
@@ -82,7 +83,8 @@ class _Cell(NamedTuple):
 
 def _cell_at(latitude: float, longitude: float, length: int) -> _Cell:
     if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
-        raise RowError(f"there is no place at latitude {latitude}, longitude {longitude}")
+        what = f"there is no place at latitude {latitude}, longitude {longitude}"
+        raise RowError(what, kind="there is no such place")
     height, width = _Cell(0, 0, length).sizes
     rows, columns = _Cell(0, 0, length).bits
     row = min(int((latitude + 90) / height), (1 << rows) - 1)
@@ -91,12 +93,12 @@ def _cell_at(latitude: float, longitude: float, length: int) -> _Cell:
 
 def _cell_of(hash_: str) -> _Cell:
     if not 0 < len(hash_) <= _LONGEST:
-        raise RowError(f"{hash_[:20]!r} is no geohash of 1 to {_LONGEST} letters")
+        raise RowError(f"{hash_[:20]!r} is no geohash of 1 to {_LONGEST} letters", kind=_NO_HASH)
     row = column = 0
     is_column = True
     for letter in hash_.lower():
         if letter not in _NUMBERS:
-            raise RowError(f"{hash_!r} is no geohash: it has a {letter!r}")
+            raise RowError(f"{hash_!r} is no geohash: it has a {letter!r}", kind=_NO_HASH)
         for place in range(4, -1, -1):
             bit = _NUMBERS[letter] >> place & 1
             if is_column:
@@ -127,7 +129,8 @@ class GeohashEncode(Function):
         if latitude is None or longitude is None or length is None:
             return None
         if not 0 < length <= _LONGEST:
-            raise RowError(f"a geohash has 1 to {_LONGEST} letters, not {length}")
+            what = f"a geohash has 1 to {_LONGEST} letters"
+            raise RowError(f"{what}, not {length}", kind=what)
         return _cell_at(latitude, longitude, length).text()
 
 
@@ -184,7 +187,8 @@ class GeohashNeighbor(Function):
             return None
         step = _DIRECTIONS.get(direction.lower())
         if step is None:
-            raise RowError(f"{direction!r} is no direction; one of {', '.join(_STEPS)}")
+            what = f"{direction!r} is no direction; one of {', '.join(_STEPS)}"
+            raise RowError(what, kind="no such direction")
         cell = _cell_of(hash).moved(*step)
         return None if cell is None else cell.text()
 

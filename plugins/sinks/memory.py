@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from itertools import groupby
 from typing import Any
 
 from engine.api import (
@@ -62,14 +63,31 @@ class Memory(Sink[MemorySinkConfig]):
         if not rows:
             return
         topics = batch.meta.column("topic")
-        start = 0
-        for stop in range(1, len(rows) + 1):
-            if stop == len(rows) or topics[stop] != topics[start]:
-                topic = topics[start] or str(self.config.topic)
-                contexts = [batch.traces.get(i) for i in range(start, stop)] if batch.traces else []
-                meta = self._metadata(topic, rows[start:stop], contexts)
-                await self._bus.publish(topic, Batch(rows[start:stop], meta=meta))
-                start = stop
+        refused = self._refused(rows, topics)
+        good = [index for index in range(len(rows)) if index not in refused]
+        for computed, places in groupby(good, topics.__getitem__):
+            indexes = list(places)
+            topic = str(self.config.topic) if computed is None else computed
+            chosen = [rows[index] for index in indexes]
+            contexts = [batch.traces.get(index) for index in indexes] if batch.traces else []
+            meta = self._metadata(topic, chosen, contexts)
+            await self._bus.publish(topic, Batch(chosen, meta=meta))
+        if refused:
+            raise Rejected.each(refused)
+
+    def _refused(self, rows: list[Row], topics: Sequence[str | None]) -> dict[int, str]:
+        """Return why some rows can't be published, by their indexes."""
+        refused: dict[int, str] = {}
+        flaws = {topic: flaw_of_topic(topic) for topic in set(topics) if topic is not None}
+        if any(flaws.values()):
+            named = ((index, flaws[topic]) for index, topic in enumerate(topics) if topic in flaws)
+            refused = {index: flaw for index, flaw in named if flaw}
+        if name := self.config.rowkind_field:
+            for index, row in enumerate(rows):
+                if row.get(name) not in (None, *_KINDS):
+                    kinds = ", ".join(_KINDS)
+                    refused.setdefault(index, f"{row[name]!r} is no kind of change: {kinds}")
+        return refused
 
     def _metadata(self, topic: str, rows: list[Row], contexts: Sequence[str | None]) -> Metadata:
         """Return the metadata of rows; ``contexts`` are their traces, if any of them is traced."""
@@ -77,7 +95,7 @@ class Memory(Sink[MemorySinkConfig]):
         columns: dict[str, Sequence[Any]] = {}
         if config.key_field:
             columns["keyval"] = [row.get(config.key_field) for row in rows]
-            columns["rowkind"] = [_kind(row.get(config.rowkind_field)) for row in rows]
+            columns["rowkind"] = [row.get(config.rowkind_field) or "upsert" for row in rows]
         if contexts:
             columns["traceparent"] = contexts
         if not columns:
@@ -88,11 +106,3 @@ class Memory(Sink[MemorySinkConfig]):
         exits, self._exits = self._exits, None
         if exits is not None:
             await exits.aclose()
-
-
-def _kind(value: Any) -> str:
-    if value is None:
-        return "upsert"
-    if value in _KINDS:
-        return str(value)
-    raise Rejected(f"{value!r} is no kind of change: {', '.join(_KINDS)}")

@@ -65,7 +65,7 @@ class Mqtt(Sink[MqttSinkConfig]):
         while waiting_for:
             try:
                 await self._link.publish(
-                    [topics[i] for i in waiting_for] if topics[0] else str(config.topic),
+                    str(config.topic) if topics[0] is None else [topics[i] for i in waiting_for],
                     payloads
                     if len(waiting_for) == len(payloads)
                     else [payloads[i] for i in waiting_for],
@@ -85,7 +85,7 @@ class Mqtt(Sink[MqttSinkConfig]):
                 # what was refused is offered again with the rest, to be refused then
                 await self._wait_connected(sorted([*waiting_for, *rejected]))
         if rejected:
-            raise Rejected(", ".join(sorted(set(rejected.values()))), indexes=list(rejected))
+            raise Rejected.each(rejected)
 
     def _user_properties(self, batch: Batch) -> UserProperties:
         """Return the user properties of all messages together, or those of each."""

@@ -56,10 +56,16 @@ class Setting:
     @property
     def files(self) -> dict[str, list[int]]:
         """The numbers in each file, by its name."""
-        return {
-            path.name: [json.loads(line)["n"] for line in path.read_text().splitlines()]
-            for path in sorted(self.root.glob("*.log"))
-        }
+        while True:
+            paths = sorted(self.root.glob("*.log"))
+            try:
+                texts = [path.read_text() for path in paths]
+            except FileNotFoundError:  # it has just rolled
+                continue
+            return {
+                path.name: [json.loads(line)["n"] for line in text.splitlines()]
+                for path, text in zip(paths, texts, strict=True)
+            }
 
     @property
     def numbers(self) -> list[int]:
@@ -195,6 +201,38 @@ async def test_each_computed_path_rolls_by_itself(tmp_path: Path) -> None:
         await here.start("{{.n}}.log", rollingCount=2)
         await here.write(1, 2, 1, 1, 2)
         assert here.files == {f"1-{START}.log": [1, 1], f"2-{START}.log": [2, 2], "1.log": [1]}
+
+
+async def test_files_roll_in_time_however_many_there_are(tmp_path: Path) -> None:
+    numbers = range(300)  # more than are open at once
+    async with setting(tmp_path) as here:
+        await here.start("{{.n}}.log", rollingInterval="10m")
+        await here.write(*numbers)
+        await here.wait(9 * MINUTE)
+        await here.write(0, 1)  # which were closed meanwhile
+        await here.wait(MINUTE)
+        names = {f"{number}-{START + 10 * MINUTE}.log": [number] for number in numbers}
+        names |= {f"{number}-{START + 10 * MINUTE}.log": [number, number] for number in (0, 1)}
+        await eventually(lambda: here.files == names)
+        await here.write(*numbers)
+        await here.engine.stop("r")
+        assert here.files == names | {f"{number}.log": [number] for number in numbers}
+
+
+async def test_a_file_that_was_replaced_while_it_was_closed_begins_anew(tmp_path: Path) -> None:
+    numbers = range(300)
+    async with setting(tmp_path) as here:
+        await here.start("{{.n}}.log", rollingInterval="10m")
+        await here.write(*numbers)
+        await here.wait(5 * MINUTE)
+        (tmp_path / "0.log").rename(tmp_path / "moved.log")
+        await here.write(0)
+        await here.wait(5 * MINUTE)
+        finished = {f"{number}-{START + 10 * MINUTE}.log": [number] for number in numbers[1:]}
+        await eventually(lambda: here.files == finished | {"moved.log": [0], "0.log": [0]})
+        await here.wait(5 * MINUTE)
+        finished |= {f"0-{START + 15 * MINUTE}.log": [0], "moved.log": [0]}
+        await eventually(lambda: here.files == finished)
 
 
 EVENTS = st.lists(

@@ -22,7 +22,7 @@ from engine.run.rule import Rule
 from plugins.sinks.file.packing import Packing
 from plugins.sinks.file.shapes import Items
 from plugins.sinks.file.survey import survey
-from plugins.sources.file.reading import zstd
+from plugins.sources.file.packed import zstd
 from tests.conftest import eventually
 
 Write = Callable[..., Any]
@@ -348,6 +348,16 @@ async def test_fields_do_not_lead_out_of_the_folder(
     assert not (tmp_path / "absolute").exists()
 
 
+@pytest.mark.parametrize("value", ["", ".", "folder"])
+async def test_a_computed_path_that_is_a_folder_refuses_its_message(
+    engine: Engine, tmp_path: Path, value: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    rule = await write(engine, [{"n": value}], path="{{.n}}", sendSingle=True)
+    assert dict(rule.metrics.dropped) == {("sink[file_0]", "rejected"): 1}
+    assert "Is a directory" in rule.metrics.last_error
+
+
 async def test_a_file_can_be_read_by_those_who_may(engine: Engine, tmp_path: Path) -> None:
     (tmp_path / "touched").touch()
     await write(engine, rows(1))
@@ -376,6 +386,11 @@ async def test_a_file_can_be_read_by_those_who_may(engine: Engine, tmp_path: Pat
         ({"compression": "zlib"}, "expected one of '', 'gzip', 'zstd'"),
         ({"rollingHook": "upload"}, "unknown key 'rollingHook'"),
         ({"hasHeader": "maybe"}, "hasHeader"),
+        ({"path": ""}, "path '' is a folder"),
+        ({"path": "/"}, "path '/' is a folder"),
+        ({"path": "."}, "path '.' is a folder"),
+        ({"path": "a\0b"}, "'a\\x00b' can't be the path of a file"),
+        ({"path": "x" * 256}, "can't be the path of a file"),
     ],
 )
 async def test_options_that_cannot_work_are_refused(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import random
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from engine.api import Batch, Config, Sink
 from engine.registry import PluginKind
 from engine.run.rule import Rule
 from engine.testing import check_source
+from plugins.sources.file.packed import zstd
 from tests.conftest import Rows, eventually
 
 
@@ -99,6 +102,72 @@ async def test_what_the_source_finds_malformed_is_counted_as_an_error(
     assert numbers(collected) == ["1", "2"]  # type: ignore[comparison-overlap]
     assert rule.metrics.errors == {("decode", "not UTF-8 text"): 1}
     assert f"not UTF-8 text: {tmp_path / 'f'} near byte 2" in rule.metrics.last_error
+    assert rule.metrics.balance().holds
+
+
+@pytest.mark.parametrize(
+    ("content", "errors", "options"),
+    [
+        (b"no JSON", {"malformed JSON": 2}, {"fileType": "json"}),
+        (b'{"a": broken', {"malformed JSON": 1}, {"fileType": "json"}),
+        (
+            b"no gzip",
+            {"damaged gzip data": 1},
+            {"fileType": "lines", "decompression": "gzip"},
+        ),
+        (
+            b"no zstd",
+            {"damaged zstd data": 1},
+            {"fileType": "csv", "columns": ["n"], "decompression": "zstd"},
+        ),
+        (b"x" * 200, {"a file longer than 50 bytes": 1}, {"fileType": "raw", "maxRecord": 50}),
+        (b"x" * 200, {"a line longer than 50 bytes": 1}, {"fileType": "lines", "maxRecord": 50}),
+        (
+            b'{"a": "' + b"x" * 300_000 + b'"}',
+            {"malformed JSON": 1},
+            {"fileType": "json", "maxRecord": 50},
+        ),
+    ],
+)
+async def test_a_file_of_which_nothing_can_be_read_is_counted_as_errors(
+    engine: Engine,
+    collected: Rows,
+    tmp_path: Path,
+    content: bytes,
+    errors: dict[str, int],
+    options: dict[str, Any],
+) -> None:
+    (tmp_path / "f").write_bytes(content)
+    define(engine, datasource="f", **options)
+    rule = await start(engine)
+    await eventually(lambda: rule.status.state == "stopped")
+    assert collected == []
+    assert rule.metrics.errors == {("decode", reason): n for reason, n in errors.items()}
+    assert rule.metrics.balance().holds
+
+
+@pytest.mark.parametrize(
+    ("file_type", "content"),
+    [
+        ("lines", lines_of(*range(1000))),
+        ("json", "[" + lines_of(*range(1000)).replace("\n", ",\n") + '{"n": 1000}]'),
+        ("csv", "".join(f"{n}\n" for n in range(1000))),
+    ],
+)
+@pytest.mark.parametrize("method", ["gzip", "zstd"])
+async def test_what_comes_before_damage_is_read(
+    engine: Engine, collected: Rows, tmp_path: Path, file_type: str, content: str, method: str
+) -> None:
+    compress = gzip.compress if method == "gzip" else zstd.compress
+    noise = random.Random(0).randbytes(200_000).hex() + "\n"  # no row, but it fills some blocks
+    packed = compress((content + noise).encode())
+    (tmp_path / "f").write_bytes(packed[: len(packed) // 2])
+    define(engine, datasource="f", fileType=file_type, columns=["n"], decompression=method)
+    rule = await start(engine)
+    await eventually(lambda: rule.status.state == "stopped")
+    assert len(collected) >= 1000
+    assert [int(row["n"]) for row in collected[:1000]] == list(range(1000))
+    assert rule.metrics.errors[("decode", f"damaged {method} data")] == 1
     assert rule.metrics.balance().holds
 
 

@@ -14,6 +14,10 @@ from engine.registry import PluginKind
 from engine.run.rule import Rule
 from tests.conftest import Rows, eventually
 from tests.forwarding.door import START, Setting, setting
+from tests.http_server import Server
+
+ROW = '{"n": {{.row.n}}}'
+"""What a letter is for a sink of numbers."""
 
 
 class Payloads(Source[Config]):
@@ -97,6 +101,40 @@ async def test_a_message_that_cannot_be_decoded(tmp_path: Path) -> None:
     }
     assert (two["payload"], two["encoding"]) == ("//4=", "base64")
     assert rule.metrics.errors.total() == 2
+
+
+async def test_what_a_source_itself_finds_malformed(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text('[{"n": 1}, 5, {"n": 2}] {"b": broken')
+    async with setting(tmp_path) as here:
+        here.engine.define_stream("f", type="file", path="", datasource="f", fileType="json")
+        found, rule = await letters_of(here, "SELECT * FROM f", [], stream="f", expected=2)
+    for letter, at in zip(found, (11, 24), strict=True):
+        error = letter.pop("error")
+        assert error.startswith("malformed JSON: ")
+        assert error.endswith(f"{tmp_path / 'f'} near byte {at}")
+        assert letter == {"rule": "r", "operator": "decode", "attempts": 1, "at": START}
+    assert rule.metrics.delivered == 2
+    assert rule.status.state == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [
+        ("/missing", "replied 404"),
+        ("/broken", "the reply is no JSON"),
+        ("/down", "503 Service Unavailable"),
+    ],
+)
+async def test_a_reply_that_a_stream_can_make_no_row_of(
+    tmp_path: Path, path: str, error: str
+) -> None:
+    with Server() as server:
+        server.replies = {"/broken": (200, b"{oops"), "/down": (503, b"")}
+        async with setting(tmp_path) as here:
+            here.engine.define_stream("h", type="httppull", url=server.url + path)
+            found, _ = await letters_of(here, "SELECT * FROM h", [], stream="h", expected=1)
+    assert error in found[0]["error"]
+    assert found[0]["operator"] == "decode"
 
 
 async def test_a_row_that_the_query_fails_at(tmp_path: Path) -> None:
@@ -183,7 +221,9 @@ async def test_a_row_that_no_message_can_be_made_of(tmp_path: Path) -> None:
     assert rule.metrics.dropped.total() == 1
 
 
-async def test_a_refused_letter_makes_no_letter(tmp_path: Path) -> None:
+async def test_a_refused_letter_makes_no_letter(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with setting(tmp_path) as here:
         here.engine.plugins.register(PluginKind.SINK, "picky", Picky)
         rule = await here.engine.start(
@@ -202,6 +242,80 @@ async def test_a_refused_letter_makes_no_letter(tmp_path: Path) -> None:
         await here.engine.stop("r")
         assert rule.metrics.balance().holds
         assert letters.metrics.exceptions == 1
+    assert "rule=r dead letters lost: 1, at last: " in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["rest", "file"])
+async def test_letters_that_are_refused_are_told_of_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    with Server() as server:
+        server.otherwise = lambda asked: (400, b"")
+        sink: dict[str, Any] = {
+            "rest": {"url": server.url},
+            "file": {"path": "out/{{.rule}}/{{.nothing}}"},
+        }[kind]
+        async with setting(tmp_path) as here:
+            rule = await here.engine.start(
+                {
+                    "id": "r",
+                    "sql": "SELECT n / 0 AS x FROM demo",
+                    "options": {"deadLetter": {kind: sink}},
+                    "actions": [{"nop": {}}],
+                }
+            )
+            for n in range(5):
+                await here.push(n)
+            assert rule.parts is not None
+            letters = rule.parts.letters
+            assert letters is not None
+            await eventually(lambda: letters.metrics.exceptions == 5)
+            await here.engine.stop("r")
+    assert caplog.text.count("rule=r sink[deadLetter]: dead letters are lost and counted: ") == 1
+    assert "rule=r dead letters lost: 5, at last: " in caplog.text
+    assert rule.metrics.balance().holds
+
+
+async def test_letters_that_nobody_has_taken_at_the_end_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with setting(tmp_path) as here:
+        here.world.is_open = False
+        rule = await here.engine.start(
+            {
+                "id": "r",
+                "sql": "SELECT n / 0 AS x FROM demo",
+                "options": {"deadLetter": {"door": {}}},
+                "actions": [{"nop": {}}],
+            }
+        )
+        for n in range(7):
+            await here.push(n)
+        await eventually(lambda: rule.metrics.errors.total() == 7)
+        await here.engine.stop("r")
+    assert "rule=r dead letters lost: 7, at last: not delivered before the end" in caplog.text
+    assert rule.metrics.balance().holds
+
+
+async def test_letters_in_a_cache_are_not_lost_at_the_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with setting(tmp_path) as here:
+        here.world.is_open = False
+        definition: dict[str, Any] = {
+            "id": "r",
+            "sql": "SELECT n, n / 0 AS x FROM demo",
+            "options": {"deadLetter": {"door": {"enableCache": True, "dataTemplate": ROW}}},
+            "actions": [{"nop": {}}],
+        }
+        rule = await here.engine.start(definition)
+        await here.push(1, 2)
+        await eventually(lambda: rule.metrics.errors.total() == 2)
+        await here.engine.stop("r")
+        here.world.is_open = True
+        await here.engine.start(definition)
+        await here.until(lambda: here.world.got == [1, 2])
+    assert "dead letters lost" not in caplog.text
 
 
 async def test_late_rows_go_to_a_sink_that_exists(tmp_path: Path) -> None:
@@ -271,5 +385,5 @@ async def test_letters_that_come_too_fast_are_dropped_counted_and_told(
         await here.engine.stop("r")
     dropped = 20 - len(found)
     assert 0 < dropped < 20
-    assert f"rule=r dead letters dropped: {dropped}" in caplog.text
+    assert f"rule=r dead letters lost: {dropped}, at last: buffer full" in caplog.text
     assert rule.metrics.balance().holds

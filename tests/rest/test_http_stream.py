@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -104,8 +105,56 @@ async def test_failures_are_counted_and_the_next_reply_is_taken(
         assert "/x: the reply is no JSON" in second
         assert third.endswith("/x replied 404")
         assert "hush" not in str(here.rows)
-        assert sum(rule.metrics.errors.values()) == 3
+        assert rule.metrics.errors == {
+            ("decode", "replied 500"): 1,
+            ("decode", "the reply is no JSON"): 1,
+            ("decode", "replied 404"): 1,
+        }
         assert rule.status.connections["source[web]"].connected
+
+
+@pytest.mark.parametrize(
+    ("reason", "properties"),
+    [
+        ("no connection", {"url": "http://127.0.0.1:1/"}),
+        ("no reply in time", {"datasource": "/slow", "timeout": "20ms"}),
+        ("the reply is too long", {"datasource": "/long", "maxResponse": 10}),
+        ("the reply is neither an object nor a list of objects", {"datasource": "/number"}),
+        ("the code in the reply is no success", {"datasource": "/code", "responseType": "body"}),
+        ("a header holds what can't be sent", {"headers": {"a": "b\n"}}),
+        ("no address of HTTP", {"datasource": "/moved"}),
+        ("template", {"datasource": "/{{.nothing}}"}),
+        ("oAuth.access replied 403", {"oAuth": {"access": {"url": "/token"}}}),
+        ("oAuth.access: the reply is no JSON", {"oAuth": {"access": {"url": "/text"}}}),
+        ("oAuth.access: the reply is no JSON object", {"oAuth": {"access": {"url": "/number"}}}),
+    ],
+)
+async def test_failures_are_counted_by_what_they_are(
+    tmp_path: Path, server: Server, reason: str, properties: dict[str, Any]
+) -> None:
+    goes_on = threading.Event()
+
+    def late() -> Reply:
+        goes_on.wait(10)
+        return 200, b""
+
+    server.replies = {
+        "/slow": late,
+        "/long": (200, b"[" + b" " * 20 + b"]"),
+        "/number": (200, b"1"),
+        "/code": (200, b'{"code": 500}'),
+        "/token": (403, b""),
+        "/moved": (302, b"http://127.0.0.1:99999/"),
+        "/text": (200, b"text"),
+    }
+    if access := properties.get("oAuth", {}).get("access"):
+        access = {"url": server.url + access["url"]}
+        properties = {"oAuth": {"access": access}}
+    async with setting(tmp_path) as here:
+        rule = await here.start(**{"url": server.url, **properties})
+        await eventually(lambda: here.rows)
+        goes_on.set()
+        assert rule.metrics.errors == {("decode", reason): 1}
 
 
 async def test_a_reply_that_is_the_same_gives_nothing_new(tmp_path: Path, server: Server) -> None:
@@ -198,6 +247,8 @@ async def test_private_networks_are_asked_only_where_that_is_allowed(
     ("properties", "message"),
     [
         ({"url": "ftp://h"}, "can't be asked"),
+        ({"url": "http://h", "datasource": ":99999/x"}, "its port must be from 1 to 65535"),
+        ({"url": "http:///x"}, "it names no host"),
         ({"url": "http://h", "bodyType": "formdata"}, "bodyType formdata is for sinks"),
         ({"url": "http://h/{{.x"}, "{{"),
     ],

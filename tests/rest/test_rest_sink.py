@@ -506,6 +506,21 @@ async def test_a_connection_is_for_the_host_whose_certificate_was_checked(
             await engine.stop_all(drain=0)
 
 
+async def test_a_computed_address_that_cannot_be_asked_refuses_its_message(
+    engine: Engine, server: Server
+) -> None:
+    addresses = ["h:99999/", "/x", "h:port/", server.url.removeprefix("http://")]
+    batch = [{"a": address} for address in addresses]
+    rule = await send(engine, "http://{{.a}}", *batch)
+    assert rule.metrics.dropped == {("sink[rest_0]", "rejected"): 3}
+    assert rule.metrics.delivered == 1
+    assert rule.metrics.last_error == (
+        "sink[rest_0]: POST http://h:99999/: the port must be from 1 to 65535; "
+        "POST /x: the address names no host; "
+        "no request can be made: Invalid port: 'port'"
+    )
+
+
 @pytest.mark.parametrize("is_told", [True, False])
 async def test_logs_have_bodies_only_if_asked_for_and_never_secrets(
     engine: Engine, server: Server, caplog: pytest.LogCaptureFixture, is_told: bool
@@ -527,6 +542,14 @@ async def test_logs_have_bodies_only_if_asked_for_and_never_secrets(
         ({"url": "ftp://h/x"}, "url 'ftp://h/x' can't be asked"),
         ({"url": "{{.url}}"}, "can't be asked"),
         ({"url": "http://h/{{.id"}, "url: "),
+        ({"url": "http://h:99999/x"}, "its port must be from 1 to 65535"),
+        ({"url": "http://h:0/{{.id}}"}, "its port must be from 1 to 65535"),
+        ({"url": "http://h:port"}, "its port must be from 1 to 65535"),
+        ({"url": "http:///{{.id}}"}, "it names no host"),
+        ({"url": "http://[::1/x"}, "its host is malformed"),
+        ({"url": "http://h/\n"}, "it holds a control character"),
+        ({"url": "http://me:hush@h:0/?also=hush"}, "url 'http://h:0/' can't be asked"),
+        ({"oAuth": {"access": {"url": "http://h:99999"}}}, "oAuth.access.url 'http://h:99999'"),
         ({"method": "TRACE"}, "method 'TRACE' is unknown"),
         ({"bodyType": "formdata"}, "bodyType formdata has no fields"),
         ({"bodyType": "form"}, "bodyType form is for format urlencoded"),

@@ -128,17 +128,43 @@ async def test_a_described_service_has_its_rpcs_as_functions(
 
 
 @pytest.mark.parametrize(
-    ("call", "answer", "why"),
+    ("call", "answer", "why", "reason"),
     [
-        ("ask('get', '/bad')", (500, "text/plain", b"broken"), "/bad answered 500: broken"),
-        ("ask('get', '/bad')", (200, "application/json", b"{"), "the answer is no JSON"),
-        ("ask('get', '/bad')", (200, "text/html", b"x"), "neither JSON nor plain text"),
-        ("ask(n, '/bad')", (200, "text/plain", b""), "method must be string"),
-        ("Add(1, 2, 3)", (200, "text/plain", b""), "Add takes an object or x, yAxis, not 3 values"),
+        (
+            "ask('get', '/bad')",
+            (500, "text/plain", b"broken"),
+            "/bad answered 500: broken",
+            "the service answered 500",
+        ),
+        (
+            "ask('get', '/bad')",
+            (200, "application/json", b"{"),
+            "the answer is no JSON",
+            "the answer of the service is no JSON",
+        ),
+        (
+            "ask('get', '/bad')",
+            (200, "text/html", b"x"),
+            "neither JSON nor plain text",
+            "the answer of the service has a wrong type",
+        ),
+        ("ask(n, '/bad')", (200, "text/plain", b""), "method must be string", "ask"),
+        (
+            "Add(1, 2, 3)",
+            (200, "text/plain", b""),
+            "Add takes an object or x, yAxis, not 3 values",
+            "Add takes an object or x, yAxis, not 3 values",
+        ),
     ],
 )
 async def test_a_call_that_fails_is_an_error_of_its_row_and_made_once(
-    engine: Engine, tmp_path: Path, service: Service, call: str, answer: Any, why: str
+    engine: Engine,
+    tmp_path: Path,
+    service: Service,
+    call: str,
+    answer: Any,
+    why: str,
+    reason: str,
 ) -> None:
     points = {"address": service.url, "protocol": "rest", "schemaFile": "points.proto"}
     describe(tmp_path, {"ask": rest(service), "points": points})
@@ -151,6 +177,7 @@ async def test_a_call_that_fails_is_an_error_of_its_row_and_made_once(
     await rule.finished.wait()
     balance = rule.metrics.balance()
     assert (balance.errors, balance.delivered, balance.holds) == (1, 1, True)
+    assert rule.metrics.errors == {("query", reason): 1}
     assert why in rule.metrics.last_error
     assert len(service.requests) == len(set(map(str, service.requests)))
 
@@ -210,6 +237,7 @@ async def test_an_unreachable_service_is_tried_as_often_as_told(
         ({"protocol": "msgpack-rpc"}, "interface i: protocol msgpack-rpc isn't supported"),
         ({"protocol": "soap"}, "protocol"),
         ({"address": "tcp://a:1"}, "'tcp://a:1' is no http or https address"),
+        ({"address": "http://a:99999"}, "'http://a:99999' is no http or https address"),
         ({"schemaless": False}, "nothing says what its functions are"),
         ({"schemaless": False, "schemaFile": "no.proto"}, "there is no "),
         ({"schemaless": False, "schemaFile": "../svc.json"}, "leads out of the folder"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -76,6 +77,9 @@ def value(expression: str, **data: Any) -> str:
         ('printf "%d %s %v %q" 5 .s .o "a\\"b"', "None"),
         ('printf "%5d|%-5d|%05d|%+d|% d" 42 42 42 42 42', "   42|42   |00042|+42| 42"),
         ('printf "%.2f %8.3f %e %g" .f .f 1500.0 2.5', "3.14    3.142 1.500000e+03 2.5"),
+        ('printf "%g %g %g" 100000.0 1000000.0 -0.00001', "100000 1e+06 -1e-05"),
+        ('printf "%G|%+G|%10G" 0.0000001 1.5e21 12345678.5', "1E-07|+1.5E+21|1.23456785E+07"),
+        ('printf "%.3G %.3g" 0.0000001 0.0000001', "1E-07 1e-07"),
         ('printf "%x %X %#x %o %b %c %U" 255 255 255 8 5 65 65', "ff FF 0xff 10 101 A U+0041"),
         ('printf "%t %v %s" true nil "x"', "true <nil> x"),
         ('printf "%5s|%-5s|%.2s" "ab" "ab" "abc"', "   ab|ab   |ab"),
@@ -292,3 +296,18 @@ async def test_now_follows_the_engines_clock() -> None:
     assert render({}) == "0"
     await clock.advance_to(5_000)
     assert render({}) == "5"
+
+
+@pytest.mark.parametrize(
+    ("layout", "texts"),
+    [
+        ("%f", ("+Inf", "-Inf", "NaN")),
+        ("%E", ("+Inf", "-Inf", "NaN")),
+        ("%+G", ("+Inf", "-Inf", "+NaN")),
+        ("% g", (" Inf", "-Inf", " NaN")),
+        ("%06.1f", ("  +Inf", "  -Inf", "   NaN")),
+    ],
+)
+def test_what_is_no_finite_number_is_written_as_in_go(layout: str, texts: tuple[str, ...]) -> None:
+    render = compile_template(f'{{{{printf "{layout}" .x}}}}')
+    assert tuple(render({"x": x}) for x in (math.inf, -math.inf, math.nan)) == texts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ import anyio.to_thread
 
 from engine.api import Batch, ConfigError, Rejected, Sink
 
-from .options import FileConfig
+from .options import FileConfig, check_name
 from .outcome import Outcome, Writing
 from .packing import Damaged, Packing
 from .rolling import Rolling
@@ -45,11 +46,16 @@ class File(Sink[FileConfig]):
 
     def validate(self) -> None:
         self.config.check()
+        path = self.config.path
         if not self.config.is_template:
-            self.ctx.file(self.config.path)
+            check_name(path)
+            if not path or os.path.isdir(self.ctx.file(path)):
+                raise ConfigError(f"path {str(path)!r} is a folder", hint="name a file in it")
 
     def __init__(self) -> None:
         self._segments: dict[Path, Segment] = {}
+        self._resting: dict[Path, Segment] = {}
+        """Closed because too many were open, but still to be finished in time."""
         self._timers: dict[Path, asyncio.Task[None]] = {}
 
     async def open(self) -> None:
@@ -77,7 +83,7 @@ class File(Sink[FileConfig]):
     def _targets(self, batch: Batch, outcome: Outcome) -> dict[Path, Sequence[int]]:
         """Return the places of the messages for each file."""
         paths = batch.meta.column("path")
-        if not any(paths):
+        if all(path is None for path in paths):
             return {self._fixed: range(len(batch))} if len(batch) else {}
         by_text: dict[str | None, list[int]] = {}
         for place, text in enumerate(paths):
@@ -166,14 +172,15 @@ class File(Sink[FileConfig]):
         """Return the file at a path as it is now, ready to be written to."""
         segment = self._segments.get(path)
         while segment is None or not segment.is_current():
-            self._close(path)
+            if segment is not None:
+                self._close(path)
             segment = await self._opened(path)
         segment.repair()
         return segment
 
     async def _opened(self, path: Path) -> Segment:
         if len(self._segments) >= _MOST_OPEN:
-            self._close(next(iter(self._segments)))
+            self._rest(next(iter(self._segments)))
         clock, rolling = self.ctx.clock, self._rolling
         reads = self._packing is not None or rolling.counts or isinstance(self._shape, Items)
         segment = await _in_thread(
@@ -181,19 +188,24 @@ class File(Sink[FileConfig]):
             clock.now(),
             when=reads,
         )
+        rested = self._resting.pop(path, None)
+        if rested is not None and rested.is_same(segment):
+            segment.born = rested.born
+        else:
+            self._end_timer(path)
         self._segments[path] = segment
-        if rolling.interval:
+        if rolling.interval and path not in self._timers:
             due = segment.born + rolling.interval
             self._timers[path] = asyncio.create_task(
-                self._finish_at(due, path, segment), name=f"{self.ctx.op_id}.roll"
+                self._finish_at(due, path), name=f"{self.ctx.op_id}.roll"
             )
         return segment
 
-    async def _finish_at(self, due: int, path: Path, segment: Segment) -> None:
+    async def _finish_at(self, due: int, path: Path) -> None:
         """Finish a file once it is old enough, whether something is written or not."""
         await self.ctx.clock.sleep_until(due)
         async with self._turn:
-            if self._segments.get(path) is not segment:
+            if self._timers.get(path) is not asyncio.current_task():
                 return
             try:
                 await self._finish(path)
@@ -201,22 +213,35 @@ class File(Sink[FileConfig]):
                 self.ctx.logger.warning("%s can't be finished: %s", path, error.strerror)
 
     async def _finish(self, path: Path) -> None:
-        segment = self._segments[path]
+        segment = self._segments.get(path) or self._resting[path]
         is_there = not segment.is_empty and segment.is_current()
         self._close(path)
         if is_there:
             await anyio.to_thread.run_sync(self._rolling.finish, path, self.ctx.clock.now())
 
+    def _rest(self, path: Path) -> None:
+        """Close a file that will go on later, and is finished in time if it doesn't."""
+        segment = self._segments.pop(path)
+        segment.close()
+        if path in self._timers:
+            self._resting[path] = segment
+
     def _close(self, path: Path) -> None:
+        """Be done with a file."""
+        self._end_timer(path)
+        self._resting.pop(path, None)
+        segment = self._segments.pop(path, None)
+        if segment is not None:
+            segment.close()
+
+    def _end_timer(self, path: Path) -> None:
         timer = self._timers.pop(path, None)
         if timer is not None and timer is not asyncio.current_task():
             timer.cancel()
-        if segment := self._segments.pop(path, None):
-            segment.close()
 
     async def close(self) -> None:
         timers = list(self._timers.values())
-        for path in list(self._segments):
+        for path in [*self._segments, *self._resting]:
             self._close(path)
         await asyncio.gather(*timers, return_exceptions=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
@@ -11,6 +12,7 @@ from engine.api import Config, ConfigError, Duration, Rejected, Size, Template
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Method = Literal["", "gzip", "zstd"]
+_LONGEST_NAME = 255
 HIGHEST_LEVEL = {"gzip": 9, "zstd": 22}
 
 
@@ -107,3 +109,12 @@ class FileConfig(Config):
         if leaves or (is_template and not fixed and os.path.isabs(path)):
             raise Rejected(f"the path {path[:100]!r} leads out of the folder of {str(self.path)!r}")
         return path
+
+
+def check_name(path: str) -> None:
+    """Raise ``ConfigError`` for a fixed path that no file can have."""
+    if "\0" in path or any(len(os.fsencode(part)) > _LONGEST_NAME for part in Path(path).parts):
+        raise ConfigError(
+            f"{path[:100]!r} can't be the path of a file",
+            hint=f"names have up to {_LONGEST_NAME} bytes, and no NUL",
+        )

@@ -31,8 +31,7 @@ class Outcome:
 
     def __init__(self) -> None:
         self._waiting: list[int] = []
-        self._refused: list[int] = []
-        self._reasons: dict[str, None] = {}
+        self._refused: dict[int, str] = {}
         self._troubles: dict[str, None] = {}
 
     def wait(self, reason: str, places: Sequence[int]) -> None:
@@ -42,8 +41,7 @@ class Outcome:
 
     def refuse(self, reason: str, places: Sequence[int]) -> None:
         """Note messages to be given up."""
-        self._refused += places
-        self._reasons[reason] = None
+        self._refused.update(dict.fromkeys(places, reason))
 
     def check(self) -> None:
         """Tell the engine.
@@ -58,4 +56,4 @@ class Outcome:
             left = sorted([*self._waiting, *self._refused])
             raise NotConnected("; ".join(self._troubles), indexes=left)
         if self._refused:
-            raise Rejected("; ".join(self._reasons), indexes=sorted(self._refused))
+            raise Rejected.each(self._refused)

@@ -93,6 +93,10 @@ class Segment:
             return False
         return _look(found) == self._look
 
+    def is_same(self, other: Segment) -> bool:
+        """Tell whether another one is of the same file, in which nobody has written since."""
+        return other._look == self._look
+
     def text(self, texts: Sequence[bytes]) -> bytes:
         """Return what is to be appended for some texts, with the opening if it is empty."""
         start = self._shape.opening(self.header) if self.is_empty else self._joint

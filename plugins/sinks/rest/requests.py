@@ -106,5 +106,4 @@ class Sending:
             left = [*self._interrupted, *self._refused, *range(self._next, self._size)]
             raise NotConnected(self._trouble.message, hint=self._trouble.hint, indexes=sorted(left))
         if self._refused:
-            reasons = "; ".join(dict.fromkeys(self._refused.values()))
-            raise Rejected(reasons, indexes=sorted(self._refused))
+            raise Rejected.each(self._refused)

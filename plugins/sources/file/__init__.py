@@ -160,7 +160,8 @@ class File(Source[FileConfig]):
             while (piece := await anyio.to_thread.run_sync(steps.next)) is not None:
                 await self._wait_turn()
                 self._move(path.name, progress, piece.place)
-                if batch := self._batch(path, piece):
+                batch = self._batch(path, piece)
+                if batch is not None:
                     await emit(batch)
 
     def _batch(self, path: Path, piece: Piece) -> Batch | None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from io import BufferedIOBase
+from typing import NamedTuple
+
+from .packed import read_some
 
 _CHUNK = 256 * 1024
 MARK = b"\xef\xbb\xbf"
@@ -22,7 +25,7 @@ class Group(NamedTuple):
     """What is wrong with what stood here instead of lines."""
 
 
-def line_groups(file: BinaryIO, *, longest: int, is_final: bool) -> Iterator[Group]:
+def line_groups(file: BufferedIOBase, *, longest: int, is_final: bool) -> Iterator[Group]:
     """Yield the lines from where the file stands.
 
     A last line without line break is left for later unless ``is_final``. A line of more than
@@ -30,7 +33,7 @@ def line_groups(file: BinaryIO, *, longest: int, is_final: bool) -> Iterator[Gro
     """
     end = file.tell()
     rest = b""
-    while more := file.read(_CHUNK):
+    while more := read_some(file, _CHUNK):
         *lines, rest = (rest + more).split(b"\n")
         if lines:
             end += size_of(lines)
@@ -64,7 +67,7 @@ def size_of(lines: list[bytes]) -> int:
     return sum(map(len, lines)) + len(lines)
 
 
-def _skip_line(file: BinaryIO) -> int:
+def _skip_line(file: BufferedIOBase) -> int:
     """Read to the end of a line; return how many bytes that were."""
     size = 0
     while part := file.readline(_CHUNK):

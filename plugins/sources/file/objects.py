@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from io import BufferedIOBase
+from typing import NamedTuple
+
+from .packed import read_some
 
 _STRING = rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)'
 _OUTSIDE = re.compile(
@@ -31,7 +34,7 @@ class Found(NamedTuple):
     """Why it can't be one."""
 
 
-def objects(file: BinaryIO, start: int, *, longest: int, is_final: bool) -> Iterator[Found]:
+def objects(file: BufferedIOBase, start: int, *, longest: int, is_final: bool) -> Iterator[Found]:
     """Yield the objects from ``start`` on, where the file stands.
 
     An object whose end isn't there is a flaw if ``is_final``, else left for later.
@@ -48,7 +51,8 @@ def objects(file: BinaryIO, start: int, *, longest: int, is_final: bool) -> Iter
                 what = f"an object longer than {longest} bytes, and all after it,"
                 yield Found(data[:100], base + len(data) + rest, what)
                 return
-            more = file.read(max(_CHUNK, len(data)))  # more each time, as all is looked at again
+            # more each time, as all is looked at again
+            more = read_some(file, max(_CHUNK, len(data)))
             data, at, is_end = data + more, 0, not more
         else:
             if at < len(data) and is_final:

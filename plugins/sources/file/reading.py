@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import csv
-import gzip
-import sys
 import threading
 import zlib
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import cast
 
 import msgspec
 
@@ -20,16 +18,11 @@ from engine.api import Row, RowError
 from .lines import MARK, Group, Table, line_groups, size_of, without_last
 from .objects import objects
 from .options import FileConfig
+from .packed import DAMAGED, grouped, opened, read_some
 from .progress import Place
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 _HEAD = 1024
 """Bytes at the beginning by which a file is known again."""
-_DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile, zstd.ZstdError)
 
 
 @dataclass(slots=True)
@@ -61,28 +54,26 @@ class Reader:
         Raises:
             OSError: the disk fails, or there is no such file.
         """
-        start = place.offset
+        reached = 0
         self._turn = place.turn
         try:
             with self._opened() as file:
-                self._head = file.read(_HEAD)
-                if start and not self._is_known(file, place):
-                    start, self._turn = 0, place.turn + 1
+                self._head = read_some(file, _HEAD)
+                reached = place.offset
+                if reached and not self._is_known(file, place):
+                    reached, self._turn = 0, place.turn + 1
                 file.seek(0)
-                yield from self._read(file, start, is_final=is_final)
-        except _DAMAGED as error:
+                for piece in self._read(file, reached, is_final=is_final):
+                    reached = piece.place.offset
+                    yield piece
+        except DAMAGED as error:
             if is_final:
-                yield self._failed(f"damaged {self._config.decompression} data: {error}", start)
+                yield self._failed(f"damaged {self._config.decompression} data: {error}", reached)
 
-    def _opened(self) -> BinaryIO:
-        match self._config.decompression:
-            case "gzip":
-                return cast("BinaryIO", gzip.open(self._path, "rb"))
-            case "zstd":
-                return cast("BinaryIO", zstd.open(self._path, "rb"))
-        return self._path.open("rb")
+    def _opened(self) -> BufferedIOBase:
+        return opened(self._path, self._config.decompression)
 
-    def _is_known(self, file: BinaryIO, place: Place) -> bool:
+    def _is_known(self, file: BufferedIOBase, place: Place) -> bool:
         """Tell whether a place lies in this file, and not in one that had its name before."""
         if zlib.crc32(self._head[: place.offset]) != place.check:
             return False
@@ -90,7 +81,7 @@ class Reader:
             return file.seek(place.offset) == place.offset
         return self._path.stat().st_size >= place.offset
 
-    def _read(self, file: BinaryIO, start: int, *, is_final: bool) -> Iterator[Piece]:
+    def _read(self, file: BufferedIOBase, start: int, *, is_final: bool) -> Iterator[Piece]:
         match self._config.file_type:
             case "json":
                 file.seek(start)
@@ -103,7 +94,7 @@ class Reader:
 
     # -- kinds of files ------------------------------------------------------------------------
 
-    def _raw(self, file: BinaryIO, start: int) -> Iterator[Piece]:
+    def _raw(self, file: BufferedIOBase, start: int) -> Iterator[Piece]:
         longest = self._config.max_record
         data = file.read(longest + 1)
         if len(data) > longest:
@@ -112,7 +103,7 @@ class Reader:
         elif len(data) != start:
             yield Piece(self._place(len(data)), payloads=[data])
 
-    def _lines(self, file: BinaryIO, start: int, *, is_final: bool) -> Iterator[Piece]:
+    def _lines(self, file: BufferedIOBase, start: int, *, is_final: bool) -> Iterator[Piece]:
         if self._skip_head(file, start, is_final=is_final) is None:
             return
         for lines, end, is_ended, flaw in self._groups(file, is_final=is_final):
@@ -127,9 +118,9 @@ class Reader:
                 payloads = [line.removesuffix(b"\r") for line in some if line.strip()]
                 yield Piece(self._place(at), payloads=payloads)
 
-    def _json(self, file: BinaryIO, start: int, *, is_final: bool) -> Iterator[Piece]:
+    def _json(self, file: BufferedIOBase, start: int, *, is_final: bool) -> Iterator[Piece]:
         found = objects(file, start, longest=self._config.max_record, is_final=is_final)
-        while some := list(islice(found, self._most)):
+        for some in grouped(found, self._most):
             piece = Piece(self._place(some[-1].end), rows=[])
             for data, end, flaw in some:
                 try:
@@ -141,13 +132,13 @@ class Reader:
                     piece.failures.append(self._failure(where, end - len(data)))
             yield piece
 
-    def _csv(self, file: BinaryIO, start: int, *, is_final: bool) -> Iterator[Piece]:
+    def _csv(self, file: BufferedIOBase, start: int, *, is_final: bool) -> Iterator[Piece]:
         names = self._skip_head(file, start, is_final=is_final)
         if names is None:
             return
         groups = self._groups(file, is_final=is_final)
         table = Table(groups, self._config.separator, file.tell(), is_final=is_final)
-        while records := list(islice(table, self._most)):
+        for records in grouped(table, self._most):
             yield Piece(
                 self._place(table.end),
                 rows=[_row(names, cells) for cells, flaw, _ in records if cells and not flaw],
@@ -156,7 +147,7 @@ class Reader:
 
     # -- lines ---------------------------------------------------------------------------------
 
-    def _skip_head(self, file: BinaryIO, start: int, *, is_final: bool) -> list[str] | None:
+    def _skip_head(self, file: BufferedIOBase, start: int, *, is_final: bool) -> list[str] | None:
         """Go to ``start``, at least behind the lines that are no records.
 
         Returns the names of the columns, None if the file doesn't have all of these lines yet.
@@ -176,7 +167,7 @@ class Reader:
         file.seek(max(start, file.tell()))
         return names
 
-    def _groups(self, file: BinaryIO, *, is_final: bool) -> Iterator[Group]:
+    def _groups(self, file: BufferedIOBase, *, is_final: bool) -> Iterator[Group]:
         """Yield the lines of a file, without those at its end that are to be ignored."""
         config = self._config
         groups = line_groups(file, longest=config.max_record, is_final=is_final)
@@ -188,7 +179,7 @@ class Reader:
     def _place(self, offset: int) -> Place:
         if len(self._head) < min(offset, _HEAD):  # the file has grown
             with self._opened() as file:
-                self._head = file.read(_HEAD)
+                self._head = read_some(file, _HEAD)
         return Place(self._turn, offset, zlib.crc32(self._head[:offset]))
 
     def _failed(self, what: str, end: int) -> Piece:

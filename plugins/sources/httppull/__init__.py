@@ -107,7 +107,7 @@ class Httppull(Source[HttppullConfig], LookupSource[HttppullConfig]):
             rows = self._question.rows(reply)
         except NotConnected as error:
             self.ctx.report_connection(False, error.message)
-            return Batch([], failures=[RowError(error.message, hint=error.hint)])
+            return Batch([], failures=[RowError(error.message, hint=error.hint, kind=error.kind)])
         except RowError as error:
             return Batch([], failures=[error])
         digest = ""

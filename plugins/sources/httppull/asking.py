@@ -73,7 +73,8 @@ class Question:
         """
         reply = await self._ask(values)
         if reply.is_passing:
-            raise NotConnected(f"{reply.where}: {reply.status} {reply.reason}")
+            what = f"{reply.where}: {reply.status} {reply.reason}"
+            raise NotConnected(what, kind=f"replied {reply.status}")
         return reply
 
     async def _ask(self, values: Mapping[str, Any]) -> Reply:
@@ -102,15 +103,18 @@ class Question:
             RowError: it has none, or tells of a failure.
         """
         if not reply.is_success:
-            raise RowError(f"{reply.where} replied {reply.status}")
+            what = f"replied {reply.status}"
+            raise RowError(f"{reply.where} {what}", kind=what)
         found = reply.json()
         if self._is_told_in_body and found is not None:
             code = found.get("code") if isinstance(found, dict) else None
             if not isinstance(code, int) or not 200 <= code < 300:
-                raise RowError(f"{reply.where}: the code in the reply is {code!r}")
+                what = f"{reply.where}: the code in the reply is {code!r}"
+                raise RowError(what, kind="the code in the reply is no success")
         rows = found if isinstance(found, list) else [] if found is None else [found]
         if not all(isinstance(row, dict) for row in rows):
-            raise RowError(f"{reply.where}: the reply is neither an object nor a list of objects")
+            what = "the reply is neither an object nor a list of objects"
+            raise RowError(f"{reply.where}: {what}", kind=what)
         return rows
 
 

@@ -145,8 +145,8 @@ class Alchemy:
         is_gone = isinstance(error, exc.DBAPIError) and error.connection_invalidated
         passing = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)
         if is_gone or isinstance(error, passing):
-            return NotConnected(f"{self._name}: {reason}")
-        return RowError(f"{self._name}: {reason}")
+            return NotConnected(f"{self._name}: {reason}", kind="not connected")
+        return RowError(f"{self._name}: {reason}", kind="the query failed")
 
 
 def _alike(rows_of_values: Sequence[Sequence[Any]]) -> Iterator[list[int]]:

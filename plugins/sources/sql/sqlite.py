@@ -147,12 +147,13 @@ class Sqlite:
     def _translated(self, error: sqlite3.Error) -> EngineError:
         kind = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if kind in _PASSING:
-            return NotConnected(f"{self._path}: {error}")
+            return NotConnected(f"{self._path}: {error}", kind="not connected")
         if kind == sqlite3.SQLITE_INTERRUPT:
-            return RowError(f"{self._path}: the query took longer than {self._timeout:g} s")
+            what = f"{self._path}: the query took longer than {self._timeout:g} s"
+            return RowError(what, kind="the query takes too long")
         if kind == sqlite3.SQLITE_NOTADB:
             return ConfigError(f"{self._path} is no SQLite database")
-        return RowError(f"{self._path}: {error}")
+        return RowError(f"{self._path}: {error}", kind="the query failed")
 
 
 def _authorise(action: int, *_: str | None) -> int:
