@@ -22,6 +22,7 @@ from engine.api import (
 from engine.memory import BUS, MemoryBus, memory_bus
 from engine.topics import flaw_of_topic
 
+_KNOWN_TOPICS = 10_000
 _KINDS = ("insert", "update", "upsert", "delete")
 
 
@@ -43,6 +44,9 @@ class Memory(Sink[MemorySinkConfig]):
 
     _bus: MemoryBus
     _exits: AsyncExitStack | None = None
+    _flaws: dict[str, str]
+    """Why nothing may be published to computed topics, "" where something may."""
+    _changes: int
 
     def validate(self) -> None:
         if flaw := flaw_of_topic(self.config.topic):
@@ -56,6 +60,7 @@ class Memory(Sink[MemorySinkConfig]):
 
     async def open(self) -> None:
         self._exits = AsyncExitStack()
+        self._flaws, self._changes = {}, -1
         self._bus = await self._exits.enter_async_context(self.ctx.shared(BUS, memory_bus))
 
     async def collect(self, batch: Batch) -> None:
@@ -78,7 +83,7 @@ class Memory(Sink[MemorySinkConfig]):
     def _refused(self, rows: list[Row], topics: Sequence[str | None]) -> dict[int, str]:
         """Return why some rows can't be published, by their indexes."""
         refused: dict[int, str] = {}
-        flaws = {topic: flaw_of_topic(topic) for topic in set(topics) if topic is not None}
+        flaws = {topic: self._flaw(topic) for topic in set(topics) if topic is not None}
         if any(flaws.values()):
             named = ((index, flaws[topic]) for index, topic in enumerate(topics) if topic in flaws)
             refused = {index: flaw for index, flaw in named if flaw}
@@ -88,6 +93,22 @@ class Memory(Sink[MemorySinkConfig]):
                     kinds = ", ".join(_KINDS)
                     refused.setdefault(index, f"{row[name]!r} is no kind of change: {kinds}")
         return refused
+
+    def _flaw(self, topic: str) -> str:
+        """Return why nothing may be published to a computed topic, "" if something may."""
+        ways = self._bus.ways
+        if ways is not None and ways.changes != self._changes:
+            self._changes = ways.changes
+            self._flaws.clear()
+        flaw = self._flaws.get(topic)
+        if flaw is None:
+            flaw = flaw_of_topic(topic)
+            if not flaw and ways is not None and (way := ways.way_back(self.ctx.rule_id, topic)):
+                flaw = f"results would come back without end: {way}"
+            if len(self._flaws) >= _KNOWN_TOPICS:
+                self._flaws.clear()
+            self._flaws[topic] = flaw
+        return flaw
 
     def _metadata(self, topic: str, rows: list[Row], contexts: Sequence[str | None]) -> Metadata:
         """Return the metadata of rows; ``contexts`` are their traces, if any of them is traced."""

@@ -17,6 +17,7 @@ from engine.clock import VirtualClock, settled
 from engine.config.load import load
 from engine.config.rule import RuleSet
 from engine.topics import matches
+from tests.conftest import Rows
 
 FILTERS = {"a": "a", "b": "b", "c": "c", "deep": "a/+", "all": "#"}
 """Streams by name, with the filters that they read."""
@@ -146,3 +147,31 @@ def comes_back(stream: str, topic: str, running: list[tuple[str, str]]) -> bool:
 def takes(stream: str, topic: str) -> bool:
     """Tell whether a stream takes a topic; a template is one of which nothing is known."""
     return matches(FILTERS[stream], topic.replace("{{.n}}", "\0"))
+
+
+async def test_a_computed_topic_that_leads_back_costs_its_messages_only(
+    engine: Engine, collected: Rows
+) -> None:
+    for name in "abc":
+        engine.define_stream(name, type="memory", datasource=name)
+    for rule_id, stream in (("one", "a"), ("two", "b")):
+        definition = passing(rule_id, stream, "{{.next}}")
+        definition["actions"][0]["memory"]["sendSingle"] = True
+        await engine.start(definition)
+    await engine.start({"id": "end", "sql": "SELECT n FROM c", "actions": [{"collect": {}}]})
+    await settled()
+    await engine.push("a", [{"n": n, "next": topic} for n, topic in enumerate("acbbc")])
+    await settled()
+    one, two = engine.rules["one"].metrics, engine.rules["two"].metrics
+    assert [row["n"] for row in collected] == [1, 4]
+    assert (one.received, one.delivered, one.errors.total() + one.dropped.total()) == (5, 4, 1)
+    assert "one → topic a → one" in one.last_error
+    assert two.received == 2
+    assert "come back without end: two → topic b → two" in two.last_error
+    await engine.push("b", [{"n": 9, "next": "a"}])
+    await settled()
+    assert "two → topic a → one → topic b → two" in two.last_error
+    await engine.stop("one")
+    await engine.push("b", [{"n": 10, "next": "a"}])
+    await settled()
+    assert all(metrics.balance().holds for metrics in (one, two))
