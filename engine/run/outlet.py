@@ -62,7 +62,7 @@ class Outlet:
         self._takes_tokens = takes_tokens
         what = "not connected, and tried again until it is"
         self._contact = Contact(name, ctx, logger, what)
-        self._has_returned = False
+        self._has_returned = self._has_misnamed = False
 
     @property
     def takes_payloads(self) -> bool:
@@ -102,11 +102,11 @@ class Outlet:
         except (NotConnected, *NETWORK_ERRORS) as error:
             metrics.last_invocation = self._clock.now()
             self._contact.lose(text_of(error))
-            left = getattr(error, "indexes", None)
-            metrics.records_out += 0 if left is None else size - len(left)
-            return range(size) if left is None else left
+            left = self._places(getattr(error, "indexes", None), size)
+            metrics.records_out += size - len(left)
+            return left or None
         except Rejected as error:
-            lost = range(size) if error.indexes is None else error.indexes
+            lost = self._places(error.indexes, size)
             self._refuse(messages, claim, "rejected", error, lost, attempts)
             metrics.records_out += size - len(lost)
         except Exception as error:
@@ -131,6 +131,22 @@ class Outlet:
                 self.name,
                 repr(outcome)[:_LONGEST],
             )
+
+    def _places(self, indexes: Sequence[int] | None, size: int) -> Sequence[int]:
+        """Return the messages that an error of the sink names, all of them if it names others."""
+        if indexes is None:
+            return range(size)
+        if all(index in range(size) for index in indexes):
+            return sorted(set(indexes))
+        if not self._has_misnamed:
+            self._has_misnamed = True
+            logger.warning(
+                "%s: collect() names messages %s of a batch of %s; all of it is meant, then",
+                self.name,
+                repr(indexes)[:_LONGEST],
+                size,
+            )
+        return range(size)
 
     def lose(self, claim: Claim, reason: str, error: Exception, places: Sequence[int]) -> None:
         """Note rows that will never be delivered."""

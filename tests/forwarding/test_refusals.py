@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from engine import Engine
-from engine.api import Batch, Config, Rejected, Sink
+from engine.api import Batch, Config, NotConnected, Rejected, Sink
 from engine.registry import PluginKind
 from engine.run.rule import Rule
 from tests.conftest import Rows, eventually
@@ -141,3 +141,30 @@ async def test_the_account_tells_some_reasons_of_many(
     found, rule = await reasons(engine, collected, {"picky": {}}, rows)
     assert found == {n: "abcde"[n] for n in range(kinds)}
     assert rule.metrics.last_error == f"sink[picky_0]: {told}"
+
+
+@pytest.mark.parametrize("kind", [Rejected, NotConnected])
+@pytest.mark.parametrize("indexes", [[7], [-1, 0], ["first"]])
+async def test_messages_that_a_sink_names_and_never_had(
+    engine: Engine, caplog: pytest.LogCaptureFixture, kind: Any, indexes: list[Any]
+) -> None:
+    calls = 0
+
+    class Wrong(Sink[Config]):
+        async def collect(self, batch: Batch) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == 1:
+                raise kind("no", indexes=indexes)
+
+    engine.plugins.register(PluginKind.SINK, "wrong", Wrong)
+    actions = [{"wrong": {"sendSingle": True, "resendInterval": "10ms"}}]
+    made = await engine.start({"id": "r", "sql": "SELECT n FROM demo", "actions": actions})
+    await eventually(lambda: made.status.state == "running")
+    await engine.push("demo", [{"n": 1}, {"n": 2}])
+    await engine.push("demo", [{"n": 3}])
+    await eventually(lambda: made.metrics.balance().pending == 0 and made.metrics.received == 3)
+    assert made.status.state == "running"
+    assert made.metrics.delivered == (1 if kind is Rejected else 3)
+    assert made.metrics.balance().holds
+    assert f"collect() names messages {indexes} of a batch of 2" in caplog.text
