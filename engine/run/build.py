@@ -212,7 +212,7 @@ class Builder:
         options = rule.definition.options
         store = self._checkpoints()
         state = self._states.setdefault(rule.id, RuleState())
-        query = fingerprint(plan)
+        query = fingerprint(plan, self._functions)
         if options.timezone:
             query = f"{query} {options.timezone}"  # its windows have other ends
         restored = restore(rule.id, store, state, query)
