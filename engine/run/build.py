@@ -23,11 +23,12 @@ from engine.lookup.link import LookupLink
 from engine.lookup.options import LookupOptions
 from engine.plugin.contract import Capability
 from engine.registry import Plugin, PluginKind, PluginRegistry
-from engine.run.caches import Cache, cache_folder, remove_caches, warn_of_orphans
+from engine.run.caches import Cache, cache_folder, find_folders, remove_caches
 from engine.run.checkpoints import Checkpoints, KnownMessages, restore
 from engine.run.context import PluginContext
 from engine.run.dead_letters import NAME as DEAD_LETTER
 from engine.run.dead_letters import DeadLetters, LostLetters, dead_letter_action
+from engine.run.destinations import destination_of
 from engine.run.functions import EngineFunctions
 from engine.run.metrics import RuleMetrics
 from engine.run.outlet import Letters
@@ -199,8 +200,8 @@ class Builder:
         parts = RuleParts(pipeline, inputs, sinks, Start.of_run(rule.id), letters)
         parts.tables = list(tables.values())
         parts.holds_rows = plan.find(Window) is not None or definition.options.is_event_time
-        caches = (sink.cache for sink in parts.all_sinks)
-        warn_of_orphans(self._root, rule.id, {cache.folder for cache in caches if cache})
+        caches = [sink.cache for sink in parts.all_sinks if sink.cache is not None]
+        find_folders(self._root, rule.id, caches)
         parts.streams = frozenset(scan.stream for scan in plan.scans)
         gathering = [sink for sink in sinks if sink.options.is_batched]
         if gathering:
@@ -215,7 +216,7 @@ class Builder:
         options = rule.definition.options
         store = self._checkpoints()
         state = self._states.setdefault(rule.id, RuleState())
-        query = fingerprint(plan)
+        query = fingerprint(plan, self._functions)
         if options.timezone:
             query = f"{query} {options.timezone}"  # its windows have other ends
         restored = restore(rule.id, store, state, query)
@@ -429,7 +430,10 @@ class Builder:
             cache = None
             if options.enable_cache:
                 is_account = action.name != DEAD_LETTER  # letters are no rows of the rule
+                role = "" if is_account else DEAD_LETTER
                 cache = Cache(
+                    action.name,
+                    destination_of(action.type, config, role=role),
                     cache_folder(self._root, rule.id, action.name),
                     options,
                     rule.metrics if is_account else RuleMetrics(),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Set
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -14,6 +15,7 @@ import anyio.to_thread
 from engine.run.metrics import RuleMetrics
 from engine.state.errors import StoreFailed
 from engine.state.options import CacheOptions
+from engine.state.owner import holds_rows, owner_of
 
 logger = logging.getLogger(__name__)
 
@@ -21,11 +23,16 @@ DESTINATION = "resendDestination"
 """The property under which a computed destination is stored with a message."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Cache:
     """Where and how a sink keeps what it can't deliver now."""
 
+    sink: str
+    """The name of the sink in its rule, such as ``mqtt_0``."""
+    destination: str
+    """Where it sends to: rows that were meant for another place are never sent there."""
     folder: Path
+    """Where the rows are; see `find_folders`."""
     options: CacheOptions
     account: RuleMetrics
     """Where its rows are counted."""
@@ -54,18 +61,67 @@ def remove_caches(root: Path, rule_id: str) -> None:
         logger.error("rule=%s its caches can't be deleted: %s", rule_id, error)
 
 
-def warn_of_orphans(root: Path, rule_id: str, used: Set[Path]) -> None:
-    """Say what is in the folders of a rule that no sink uses, for nobody will send it."""
-    folder = _rule_folder(root, rule_id)
-    if not folder.is_dir():
-        return
-    for each in sorted(folder.iterdir()):
-        if each not in used and any(each.glob("*.seg")):
+def find_folders(root: Path, rule_id: str, caches: Collection[Cache]) -> None:
+    """Give each cache of a rule its folder, and say what is in folders that no sink uses.
+
+    What was left for a destination goes to the sink that has it now, whatever its name. A folder
+    that doesn't say whose it is, of an older version, belongs to the sink of its name. Nothing on
+    the disk is changed.
+    """
+    home = _rule_folder(root, rule_id)
+    left = {each: owner_of(each) for each in _with_rows(home)}
+    missing = list(caches)
+
+    def settle(wanted: Callable[[Cache, Path], bool]) -> None:
+        for cache in tuple(missing):
+            found = next((folder for folder in left if wanted(cache, folder)), None)
+            if found is not None:
+                cache.folder = found
+                missing.remove(cache)
+                del left[found]
+
+    def is_own(cache: Cache, folder: Path) -> bool:
+        return folder.name == _safe(cache.sink)
+
+    settle(lambda cache, folder: left[folder] == cache.destination and is_own(cache, folder))
+    settle(lambda cache, folder: left[folder] == cache.destination)
+    settle(lambda cache, folder: left[folder] is None and is_own(cache, folder))
+    taken = {*left, *(cache.folder for cache in caches if cache not in missing)}
+    for cache in missing:
+        cache.folder = next(each for each in _free_names(home, cache.sink) if each not in taken)
+        taken.add(cache.folder)
+    _warn_of_orphans(rule_id, left, caches)
+
+
+def _with_rows(home: Path) -> list[Path]:
+    return sorted(each for each in home.iterdir() if holds_rows(each)) if home.is_dir() else []
+
+
+def _free_names(home: Path, sink: str) -> Iterator[Path]:
+    """Yield names for a folder: that of the sink, then others that no sink can have."""
+    yield home / _safe(sink)
+    yield from (home / f"{_safe(sink)}+{number}" for number in count(2))
+
+
+def _warn_of_orphans(rule_id: str, left: Iterable[Path], caches: Collection[Cache]) -> None:
+    """Say what nobody will send."""
+    names = {_safe(cache.sink) for cache in caches}
+    for folder in left:
+        if folder.name.partition("+")[0] in names:
             logger.warning(
-                "rule=%s has no sink with a cache %s any more; what it left is in %s",
+                "rule=%s %s sends to another place now, so that what it left isn't sent: it is in "
+                "%s until an action has the old properties again; delete it if you don't need it",
                 rule_id,
-                each.name,
-                each,
+                unquote(folder.name.partition("+")[0]),
+                folder,
+            )
+        else:
+            logger.warning(
+                "rule=%s has no sink with a cache %s any more; what it left is in %s until an "
+                "action has its properties again",
+                rule_id,
+                unquote(folder.name.partition("+")[0]),
+                folder,
             )
 
 

@@ -49,7 +49,7 @@ class Forwarder:
         from the cache get instead; ``more_waits`` tells whether more is to be delivered at once.
         """
         self._outlet = outlet
-        self._folder, self._options = cache.folder, cache.options
+        self._cache, self._options = cache, cache.options
         self._account = cache.account
         self._is_durable = cache.is_durable
         self._clock = clock
@@ -103,15 +103,16 @@ class Forwarder:
                 await self._close_ring()
 
     async def _open_ring(self) -> None:
+        folder, owner = self._cache.folder, self._cache.destination
         ring = await anyio.to_thread.run_sync(
-            partial(Ring, self._folder, self._options, fsync=self._is_durable)
+            partial(Ring, folder, self._options, fsync=self._is_durable, owner=owner)
         )
         self._ring = ring
         for loss in ring.losses():  # of what an earlier run has left
             self._lose(loss, [self._account.recover(loss.rows)])
         rows = ring.rows
         if rows:
-            logger.info("%s: %s rows from an earlier run are in %s", self.name, rows, self._folder)
+            logger.info("%s: %s rows from an earlier run are in %s", self.name, rows, folder)
         self._shelf = Shelf(self._account.recover(rows), ring.durable_to)
 
     async def _close_ring(self) -> None:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from engine.state.errors import UnreadableState
+from engine.state.owner import mark
 from engine.state.segment import PageRef, Scan, Scanner, Segment, page_bytes
 
 logger = logging.getLogger(__name__)
@@ -100,9 +101,10 @@ class PageQueue:
         max_rows: int,
         max_bytes: int,
         fsync: bool,
+        owner: str = "",
         lose: Callable[[Loss], None],
     ) -> None:
-        """Take over what is in the folder.
+        """Take over what is in the folder, which says from now on that it is of ``owner``.
 
         Raises:
             OSError: the disk fails.
@@ -112,6 +114,7 @@ class PageQueue:
         self._max_rows = max_rows
         self._max_bytes = max_bytes
         self._fsync = fsync
+        self._owner = owner
         self._lose = lose
         self._segment_size = min(_LARGEST, max(_SMALLEST, max_bytes // _SEGMENTS))
         self.records = self.rows = 0
@@ -128,6 +131,11 @@ class PageQueue:
         self._current: Segment | None = None
         self._file_number = 0
         self._recover()
+        if self._segments:
+            try:
+                self._mark()
+            except OSError as error:  # it is said with the next file, at the latest
+                logger.warning("%s can't say whose it is: %s", folder, error.strerror)
 
     # -- writing -------------------------------------------------------------------------------
 
@@ -197,7 +205,12 @@ class PageQueue:
 
     def _new_segment(self, path: Path, page: Page) -> Segment:
         self._folder.mkdir(parents=True, exist_ok=True)  # it may have been deleted
+        self._mark()
         return Segment.create(path, page.first, page.first_row)
+
+    def _mark(self) -> None:
+        if self._owner:
+            mark(self._folder, self._owner, fsync=self._fsync)
 
     # -- reading -------------------------------------------------------------------------------
 

@@ -38,10 +38,13 @@ class Ring:
     on the disk.
     """
 
-    def __init__(self, folder: Path, options: CacheOptions, *, fsync: bool = True) -> None:
+    def __init__(
+        self, folder: Path, options: CacheOptions, *, fsync: bool = True, owner: str = ""
+    ) -> None:
         """Open the queue of ``folder``, with what an earlier run left there.
 
         ``fsync``: what is on the disk survives a loss of power, not just the death of the process.
+        ``owner``: what the folder says about whose the records are, as soon as there are some.
 
         Raises:
             StoreFailed: the folder is in use or can't be written, or is of another version.
@@ -66,6 +69,7 @@ class Ring:
                 max_rows=options.max_disk_cache,
                 max_bytes=options.max_disk_cache_size,
                 fsync=fsync,
+                owner=owner,
                 lose=self._losses.append,
             )
         except OSError as error:
