@@ -6,7 +6,9 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from enum import Enum
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -26,6 +28,7 @@ from engine.mqtt.reasons import (
     subscription_refused,
 )
 from engine.mqtt.routing import Router
+from engine.mqtt.session_file import SessionFile
 from engine.mqtt.settings import LinkSettings
 from engine.mqtt.subscription import Subscription
 from engine.topics import check_filter
@@ -64,7 +67,9 @@ class Link:
         *,
         clock: Clock | None = None,
         backoff: Backoff | None = None,
+        sessions: Path | None = None,
     ) -> None:
+        """``sessions`` is the folder where something of persistent sessions is kept."""
         self.settings = settings
         self.client_id = settings.client_id or f"headrace-{secrets.token_hex(6)}"
         self.state = LinkState.CONNECTING
@@ -74,6 +79,12 @@ class Link:
         self.since = self._clock.now()
         self._backoff = backoff or Backoff()
         self._session = Session()
+        self._session_file: SessionFile | None = None
+        if sessions and settings.persistent_session and settings.client_id:
+            self._session_file = SessionFile(sessions, settings.server, settings.client_id)
+        self._noted: tuple[int, bool] | None = None
+        """What its file says of the session."""
+        self._has_connected = False
         self._router = Router(
             settings.server,
             is_persistent=settings.persistent_session,
@@ -234,9 +245,53 @@ class Link:
         except (NotConnected, TimeoutError) as error:
             _log.info("mqtt unsubscribe failed server=%s error=%s", self.settings.server, error)
 
+    # What outlives the process of a session
+
+    async def _recall_session(self) -> None:
+        if self._session_file is None:
+            return
+        note = await asyncio.to_thread(self._session_file.read)
+        if note is not None:
+            self._has_connected = True
+            self._noted = (note.session, note.reuses_ids)
+            self._session.recall(note.session, reuses_ids=note.reuses_ids)
+
+    def _note_session(self) -> bool:
+        """Keep what tells this session from others before it can have any message.
+
+        What the broker gets before it is subscribed again is lost, so the disk isn't waited for.
+        """
+        note = self._session.note
+        if self._session_file is None or note == self._noted:
+            return False
+        self._noted = note
+        session, reuses_ids = note
+        try:
+            self._session_file.write(session, reuses_ids=reuses_ids)
+        except OSError as error:
+            _log.warning(
+                "mqtt session can't be noted, so after a restart its messages may count again "
+                "server=%s error=%s",
+                self.settings.server,
+                error,
+            )
+            return False
+        return True
+
+    def _tell_of_lost_session(self, connection: Connection) -> None:
+        had_session, self._has_connected = self._has_connected, True
+        if self.settings.persistent_session and had_session and not connection.is_session_present:
+            _log.warning(
+                "mqtt broker has forgotten the session, and what it had queued for it "
+                "server=%s clientid=%s",
+                self.settings.server,
+                self.client_id,
+            )
+
     # The task
 
     async def _run(self) -> None:
+        await self._recall_session()
         try:
             while True:
                 delay = await self._attempt()
@@ -283,6 +338,7 @@ class Link:
         server = self.settings.server
         self._connection = connection
         self._reported = ""
+        self._tell_of_lost_session(connection)
         self._become(LinkState.CONNECTED, None)
         self._control_reading()
         subscribing = asyncio.create_task(
@@ -308,6 +364,7 @@ class Link:
         """Subscribe all there is and whatever is added, until the connection is lost."""
         while True:
             self._has_news.clear()
+            is_noted = self._note_session()
             for subscription in list(self._router.subscriptions):
                 if not subscription.ready.is_set():
                     try:
@@ -317,6 +374,9 @@ class Link:
                         return
                     except NotConnected:
                         await connection.wait_lost()
+            if is_noted and self._session_file is not None:  # now that no message is missed for it
+                with suppress(OSError):
+                    await asyncio.to_thread(self._session_file.sync)
             await self._has_news.wait()
 
     async def _subscribe(self, connection: Connection, subscription: Subscription) -> None:
@@ -354,6 +414,8 @@ class Link:
         if self._is_closing:  # not acknowledged, so the broker keeps what it must
             return
         self._router.route(arrivals)
+        if self._session.reuses_ids and self._noted != self._session.note:
+            self._has_news.set()
         self._connection = connection
         self._control_reading()
 

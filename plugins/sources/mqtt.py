@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 from engine.api import Batch, Emit, Source
 from engine.mqtt import Arrivals, KnownMessages, Subscription
 from engine.mqtt.broker import BrokerConfig, follow, shared_link
 from engine.topics import check_filter
-
-_ANY_NUMBER = 65_535  # packet identifiers; MQTT 3 has no other bound
 
 
 class MqttSourceConfig(BrokerConfig, kw_only=True):
@@ -50,7 +49,7 @@ class Mqtt(Source[MqttSourceConfig]):
     def repeats(self) -> int:
         """How many of the last messages the broker may deliver again."""
         settings = self.config.settings()
-        return settings.receive_maximum if settings.version == "5" else _ANY_NUMBER
+        return settings.receive_maximum if settings.version == "5" else KnownMessages.span
 
     def recognise(self, identities: Sequence[int]) -> None:
         """Pass over messages with these identities, and all later ones, when they are repeated."""
@@ -73,8 +72,13 @@ class Mqtt(Source[MqttSourceConfig]):
             batch = Batch(payloads=arrivals.payloads, meta=_MessageMetadata(arrivals))
             batch.identities = identities
             if arrivals.parcels:
-                batch.acknowledge = lambda done=arrivals: subscription.acknowledge(done)
+                batch.acknowledge = partial(self._acknowledge, arrivals, identities)
             await emit(batch)
+
+    def _acknowledge(self, arrivals: Arrivals, identities: Sequence[int] | None) -> None:
+        if self._known is not None and identities is not None:
+            self._known.settle(identities)
+        self._subscription.acknowledge(arrivals)
 
     def _filters(self) -> list[str]:
         filters = [part.strip() for part in self.config.datasource.split(",")]
