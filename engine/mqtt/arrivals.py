@@ -43,11 +43,12 @@ class Parcel:
     the last holder has let go, so that a message for two subscriptions waits for both.
     """
 
-    __slots__ = ("_owner", "holders", "in_order", "words")
+    __slots__ = ("_owner", "has_common", "holders", "in_order", "words")
 
     def __init__(self, words: list[int], owner: Owner, *, in_order: bool = True) -> None:
         self.words = words
         self.holders = 1
+        self.has_common = False  # whether some of its messages have several holders
         self.in_order = in_order
         self._owner = owner
 

@@ -88,7 +88,7 @@ class Link:
         self._router = Router(
             settings.server,
             is_persistent=settings.persistent_session,
-            most_parked=max(1, settings.receive_maximum // 2),
+            most_parked=max(1, settings.smallest_window // 2),
         )
         self._connection: Connection | None = None
         self._changed = asyncio.Event()
@@ -111,6 +111,7 @@ class Link:
                 "mqtt session can't outlive this process without a clientid server=%s",
                 self.settings.server,
             )
+        self._router.be_patient()
         self._task = asyncio.create_task(self._run(), name=f"mqtt[{self.settings.server}].link")
         return self
 
@@ -125,6 +126,7 @@ class Link:
     async def close(self) -> None:
         """Disconnect and end all subscriptions; what they have not acknowledged comes again."""
         self._is_closing = True
+        self._router.close()
         closed = NotConnected(f"the link to {self.settings.server} is closed")
         for subscription in list(self._router.subscriptions):
             self._router.remove(subscription)
@@ -154,11 +156,12 @@ class Link:
             await self._changed.wait()
 
     async def subscribe(
-        self, filters: Sequence[tuple[str, int]], *, wait: bool = False
+        self, filters: Sequence[tuple[str, int]], *, wait: bool = False, reader: str = ""
     ) -> Subscription:
         """Register topic filters with their QoS; the broker learns of them once connected.
 
-        With ``wait`` return only when the broker has confirmed.
+        With ``wait`` return only when the broker has confirmed. A persistent session gives a
+        ``reader`` first what its last subscription has left unacknowledged.
 
         Raises:
             ConfigError: a filter or QoS is illegal, or the settings are wrong.
@@ -178,6 +181,7 @@ class Link:
             filters,
             most_messages=self.settings.pending_messages,
             most_bytes=self.settings.pending_bytes,
+            reader=reader,
         )
         if self.state is LinkState.FAILED and self.last_error is not None:
             subscription.end(self.last_error)
@@ -229,7 +233,11 @@ class Link:
         was_known = subscription in self._router.subscriptions
         self._router.remove(subscription)
         closed = NotConnected("the subscription is closed")
-        subscription.end(closed, again=not unsubscribe)
+        if self.settings.persistent_session and not (unsubscribe or self._is_closing):
+            if was_known:
+                self._router.keep(subscription.reader, subscription.leave(closed))
+        else:
+            subscription.end(closed, again=not unsubscribe)
         self._control_reading()
         if not (was_known and unsubscribe):
             return
@@ -352,7 +360,7 @@ class Link:
             return NotConnected(f"{server} does not answer subscriptions")
         finally:
             self._connection = None
-            self._router.forget_parked()
+            self._router.on_lost()
             for subscription in self._router.subscriptions:
                 subscription.ready.clear()
             subscribing.cancel()

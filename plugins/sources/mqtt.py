@@ -42,8 +42,8 @@ class Mqtt(Source[MqttSourceConfig]):
 
     @property
     def smallest_window(self) -> int:
-        """As ``window``, at the least: before MQTT 5 brokers decide, and most say 20."""
-        return self.window if self.config.settings().version == "5" else min(self.window, 20)
+        """As ``window``, at the least."""
+        return self.config.settings().smallest_window
 
     @property
     def repeats(self) -> int:
@@ -60,7 +60,8 @@ class Mqtt(Source[MqttSourceConfig]):
         link = await self._exits.enter_async_context(shared_link(self.ctx, self.config))
         self._exits.callback(follow(self.ctx, link))
         self._subscription = await link.subscribe(
-            [(topic_filter, self.config.qos) for topic_filter in self._filters()]
+            [(topic_filter, self.config.qos) for topic_filter in self._filters()],
+            reader=f"{self.ctx.rule_id} {self.ctx.op_id}",
         )
 
     async def run(self, emit: Emit) -> None:
