@@ -23,6 +23,7 @@ from engine.mqtt.connection import Connection, Filter, Reading
 from engine.mqtt.inbox import Session
 from engine.mqtt.outgoing import Messages, UserProperties
 from engine.mqtt.reasons import (
+    ProtocolBroken,
     PublishInterrupted,
     SessionTakenOver,
     subscription_refused,
@@ -90,7 +91,15 @@ class Link:
             is_persistent=settings.persistent_session,
             most_parked=max(1, settings.smallest_window // 2),
         )
+        self.connections = 0
+        """How many times the broker has accepted the link."""
+        self.troubles = 0
+        """How many times it couldn't be reached, or a connection was lost for a known reason."""
         self._connection: Connection | None = None
+        self._publishing = 0
+        self._quiet = asyncio.Event()  # set while nothing is being published
+        self._quiet.set()
+        self._alone = asyncio.Lock()  # held by whoever publishes something beside which nothing is
         self._changed = asyncio.Event()
         self._has_news = asyncio.Event()  # for the task that subscribes
         self._task: asyncio.Task[None] | None = None
@@ -202,11 +211,13 @@ class Link:
         qos: int = 0,
         retained: bool = False,
         user_properties: UserProperties = None,
+        alone: bool = False,
     ) -> None:
         """Send a batch; one topic, or one for each payload; likewise the user properties.
 
         Returns for QoS 0 when the socket has taken the batch, else when the broker has confirmed
-        all of it. User properties need MQTT 5 and are left out otherwise.
+        all of it. User properties need MQTT 5 and are left out otherwise. With ``alone`` nothing
+        else is sent meanwhile, neither messages nor subscriptions.
 
         Raises:
             PublishInterrupted: not connected, or no longer; tells which messages to send again.
@@ -216,13 +227,45 @@ class Link:
         messages = Messages(topics, payloads, qos, retained, user_properties)
         if not payloads:
             return
+        if alone:
+            async with self._alone:
+                if not await self._is_settled():
+                    raise _unsent(messages, f"{self.settings.server} does not answer")
+                await self._publish(messages)
+            return
+        if self._alone.locked():
+            async with self._alone:
+                pass
+        self._publishing += 1
+        self._quiet.clear()
+        try:
+            await self._publish(messages)
+        finally:
+            self._publishing -= 1
+            if not self._publishing:
+                self._quiet.set()
+
+    async def _publish(self, messages: Messages) -> None:
         if self._connection is None:
             why = f"not connected to {self.settings.server}"
             if self.last_error is not None:
                 why = f"{why}: {self.last_error.message}"
-            total = len(payloads)
-            raise PublishInterrupted(why, unconfirmed=list(range(total)), total=total)
-        await self._connection.publish(messages)
+            raise _unsent(messages, why)
+        number = self.connections
+        try:
+            await self._connection.publish(messages)
+        except PublishInterrupted as error:
+            error.connection = number
+            raise
+
+    async def _is_settled(self) -> bool:
+        """Wait until the broker has answered all there is, but not for ever."""
+        with anyio.move_on_after(_ANSWER_WITHIN):
+            await self._quiet.wait()
+            for subscription in list(self._router.subscriptions):
+                await subscription.ready.wait()
+            return True
+        return False
 
     # Called by subscriptions
 
@@ -318,16 +361,21 @@ class Link:
         except ConfigError:
             raise
         except (NotConnected, Rejected) as error:
+            self.troubles += 1
             self._report(error)
             return self._backoff.next()
         except Exception as error:
+            self.troubles += 1
             _log.exception("mqtt connect failed server=%s", self.settings.server)
             self._report(NotConnected(f"{self.settings.server} can't be reached: {error!r}"))
             return self._backoff.next()
         loop = asyncio.get_running_loop()
         began = loop.time()
+        self.connections += 1
         why = await self._serve(connection)
         self._report(why)
+        if isinstance(why, (ProtocolBroken, SessionTakenOver)):
+            self.troubles += 1
         if isinstance(why, SessionTakenOver):
             return self._backoff.last()
         if loop.time() - began >= _STABLE:
@@ -460,3 +508,8 @@ class Link:
                 tell(self)
             except Exception:
                 _log.exception("mqtt state listener failed server=%s", self.settings.server)
+
+
+def _unsent(messages: Messages, why: str) -> PublishInterrupted:
+    total = len(messages)
+    return PublishInterrupted(why, unconfirmed=list(range(total)), total=total)

@@ -21,6 +21,7 @@ from engine.mqtt.outgoing import Messages, Writer, chunk_size
 from engine.mqtt.reasons import (
     UNSUPPORTED_VERSION,
     VERSION_HINT,
+    ProtocolBroken,
     PublishInterrupted,
     PublishRejected,
     connect_refused,
@@ -423,7 +424,7 @@ class V5Connection(asyncio.Protocol, Connection):
             code = mqtt5.DisconnectReasonCode.IMPLEMENTATION_SPECIFIC_ERROR
         hint = "" if self._is_accepted else VERSION_HINT
         message = f"{self._settings.server} broke the protocol: {error}"
-        self._why = NotConnected(message, hint=hint)
+        self._why = ProtocolBroken(message, hint=hint)
         self._write(mqtt5.DisconnectPacket(reason_code=code).write())
         self._close_transport()
 
