@@ -165,12 +165,19 @@ class Link:
             await self._changed.wait()
 
     async def subscribe(
-        self, filters: Sequence[tuple[str, int]], *, wait: bool = False, reader: str = ""
+        self,
+        filters: Sequence[tuple[str, int]],
+        *,
+        wait: bool = False,
+        reader: str = "",
+        has_retained: bool = False,
     ) -> Subscription:
         """Register topic filters with their QoS; the broker learns of them once connected.
 
         With ``wait`` return only when the broker has confirmed. A persistent session gives a
-        ``reader`` first what its last subscription has left unacknowledged.
+        ``reader`` first what its last subscription has left unacknowledged. One that
+        ``has_retained`` messages in what it remembers gets them again only in a new session (not
+        before MQTT 5: then always).
 
         Raises:
             ConfigError: a filter or QoS is illegal, or the settings are wrong.
@@ -195,6 +202,7 @@ class Link:
         if self.state is LinkState.FAILED and self.last_error is not None:
             subscription.end(self.last_error)
         else:
+            subscription.has_retained = has_retained
             self._router.add(subscription)
             self._has_news.set()
         if wait:
@@ -440,7 +448,7 @@ class Link:
         for other in self._router.subscriptions:
             for pattern, qos in other.filters:
                 wanted[pattern] = max(qos, wanted.get(pattern, 0))
-        is_known = subscription.was_ready and connection.is_session_present
+        is_known = subscription.has_retained and connection.is_session_present
         patterns = list(dict.fromkeys(subscription.patterns))
         filters = [Filter(each, wanted[each], skip_retained=is_known) for each in patterns]
         codes = await connection.subscribe(filters)
@@ -463,7 +471,7 @@ class Link:
                     qos,
                     answers[pattern],
                 )
-        subscription.was_ready = True
+        subscription.has_retained = True
         subscription.ready.set()
 
     def _deliver(self, connection: Connection, arrivals: Arrivals) -> None:

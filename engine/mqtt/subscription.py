@@ -41,7 +41,8 @@ class Subscription:
         """Who reads: what one has left unconfirmed is for its next subscription."""
         self.error: EngineError | None = None
         self.ready = asyncio.Event()  # the broker has confirmed, on the present connection
-        self.was_ready = False
+        self.has_retained = False
+        """Whether the reader has had what the broker retained, if its session is still there."""
         self._keeper = keeper
         self._most_messages = most_messages
         self._most_bytes = most_bytes

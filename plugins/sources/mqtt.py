@@ -18,6 +18,13 @@ class MqttSourceConfig(BrokerConfig, kw_only=True):
 
     datasource: str
 
+    @property
+    def forgets(self) -> str:
+        """Why messages may not be given again that a rule has lost, or an empty text."""
+        if self.qos and self.client_id and self.enable_client_session:
+            return ""
+        return "without qos 1, clientid and enableClientSession the broker keeps nothing for it"
+
 
 class Mqtt(Source[MqttSourceConfig]):
     """Each message is a payload; ``meta()`` knows topic, qos, messageId, retained, properties
@@ -28,6 +35,7 @@ class Mqtt(Source[MqttSourceConfig]):
 
     _subscription: Subscription
     _known: KnownMessages | None = None
+    _has_retained = False
     _exits: AsyncExitStack | None = None
 
     def validate(self) -> None:
@@ -54,6 +62,7 @@ class Mqtt(Source[MqttSourceConfig]):
     def recognise(self, identities: Sequence[int]) -> None:
         """Pass over messages with these identities, and all later ones, when they are repeated."""
         self._known = KnownMessages(identities)
+        self._has_retained = bool(identities)
 
     async def open(self) -> None:
         self._exits = AsyncExitStack()
@@ -62,6 +71,7 @@ class Mqtt(Source[MqttSourceConfig]):
         self._subscription = await link.subscribe(
             [(topic_filter, self.config.qos) for topic_filter in self._filters()],
             reader=f"{self.ctx.rule_id} {self.ctx.op_id}",
+            has_retained=self._has_retained,
         )
 
     async def run(self, emit: Emit) -> None:

@@ -191,3 +191,37 @@ async def test_a_note_that_cant_be_written_costs_duplicates_at_most(
             await site.stop()
     assert site.counts[-1] == 2
     assert "can't be noted" in caplog.text
+
+
+async def test_a_restarted_rule_that_remembers_gets_no_retained_message_again(
+    tmp_path: Path,
+) -> None:
+    always = mqtt5.RetainHandling.SEND_ALWAYS
+    unless_known = mqtt5.RetainHandling.SEND_IF_SUBSCRIPTION_NOT_EXISTS
+    found: list[mqtt5.RetainHandling] = []
+    async with Standin() as broker:
+        site = Site(tmp_path, broker)
+        for again in (False, True, False):
+            await site.start()
+            peer = await broker.accept()
+            await peer.greet(session_present=again)
+            found += [each.retain_handling for each in (await peer.subscribed()).topic_filters]
+            if not again:
+                peer.send(publish("in", b"{}", qos=1, packet_id=1, retain=True))
+                await acknowledged(peer, 1)
+            await site.stop()
+    assert found == [always, unless_known, always]
+
+
+@pytest.mark.parametrize(
+    ("session", "qos", "warns"),
+    [(SESSION, 1, False), ({**SESSION, "qos": 0}, 2, True), ({"qos": 1}, 1, True), ({}, 0, False)],
+)
+async def test_a_stream_that_forgets_is_told(
+    engine: Engine, caplog: pytest.LogCaptureFixture, session: dict[str, Any], qos: int, warns: bool
+) -> None:
+    engine.define_stream("s", type="mqtt", datasource="in", server="tcp://127.0.0.1:1", **session)
+    await engine.start(
+        {"id": "r", "sql": "SELECT * FROM s", "actions": [{"nop": {}}], "options": {"qos": qos}}
+    )
+    assert ("a crash costs messages of the stream s" in caplog.text) is warns
