@@ -263,7 +263,7 @@ class Link:
         try:
             await self._connection.publish(messages)
         except PublishInterrupted as error:
-            error.connection = number
+            error.connection = number if error.was_sent else 0
             raise
 
     async def _is_settled(self) -> bool:

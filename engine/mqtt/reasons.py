@@ -87,6 +87,8 @@ class PublishInterrupted(NotConnected):
         rejected: Mapping[int, str] | None = None,
     ) -> None:
         self.unconfirmed = unconfirmed
+        self.was_sent = True
+        """Whether there was a connection to break at all."""
         self.connection = 0
         """The number of the connection on which it was sent, if on any; see ``Link``."""
         self.confirmed = unconfirmed[0] if unconfirmed else total

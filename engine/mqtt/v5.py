@@ -278,7 +278,9 @@ class V5Connection(asyncio.Protocol, Connection):
             await self._publish_at_once(messages, flaws)
             return
         if not self._is_open:
-            raise self._interrupted(messages, range(len(messages)), flaws)
+            unsent = self._interrupted(messages, range(len(messages)), flaws)
+            unsent.was_sent = False
+            raise unsent
         delivery = Delivery(messages, flaws)
         self._outbox.put(delivery)
         self._send_waiting()

@@ -107,8 +107,9 @@ class Mqtt(Sink[MqttSinkConfig]):
             except PublishInterrupted as error:
                 rejected.update((sending[i], reason) for i, reason in error.rejected.items())
                 waiting_for = [*(sending[i] for i in error.unconfirmed), *rest]
-                seconds = anyio.current_time() - began
-                isolation.on_break(error, message(waiting_for[0]), seconds, self._link.troubles)
+                if config.qos:  # else what breaks a connection is never sent again
+                    seconds = anyio.current_time() - began
+                    isolation.on_break(error, message(waiting_for[0]), seconds, self._link.troubles)
                 # what was refused is offered again with the rest, to be refused then
                 await self._wait_connected(sorted([*waiting_for, *rejected]))
                 continue
