@@ -13,7 +13,7 @@ _KEPT = (
     "plugins",
     "etc",
     "log",
-    *(f"{DATA}/{name}" for name in ("server", "cache", "schemas", "services")),
+    *(f"{DATA}/{name}" for name in ("server", "cache", "schemas", "services", "sessions")),
 )
 """Folders of a root that are the engine's own: code, settings, definitions, undelivered rows."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -33,9 +34,32 @@ def _illegal(pattern: str, why: str) -> ConfigError:
     return ConfigError(f"{pattern!r} is not a topic filter: {why}")
 
 
+_UNFIT = re.compile(
+    "[\x00-\x1f\x7f-\x9f\ufdd0-\ufdef"
+    + "".join(
+        f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0, 0x110000, 0x10000)
+    )
+    + "]"
+)
+"""Control characters and code points that never will be characters."""
+
+
+def has_unfit_character(text: str) -> bool:
+    """Say whether MQTT lets a broker close the connection on a text (MQTT 5, section 1.5.4)."""
+    return _UNFIT.search(text) is not None
+
+
+@lru_cache(4096)
+def flaw_of_destination(topic: str) -> str:
+    """Return why nothing can be published to a topic of a broker, or an empty text."""
+    if flaw := flaw_of_topic(topic):
+        return flaw
+    return "the topic holds a control character" if has_unfit_character(topic) else ""
+
+
 @lru_cache(4096)
 def flaw_of_topic(topic: str) -> str:
-    """Return why nothing can be published to a topic, or an empty text."""
+    """Return why there can be no such topic, or an empty text."""
     if not topic:
         return "the topic is empty"
     if "+" in topic or "#" in topic:

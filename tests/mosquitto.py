@@ -59,6 +59,11 @@ class Mosquitto:
         self.kill()
         pytest.fail(f"mosquitto did not start: {log.read_text()[-2000:]}", pytrace=False)
 
+    @property
+    def log(self) -> str:
+        """What it has told so far."""
+        return self._file.with_suffix(".log").read_text()
+
     def save(self) -> None:
         """Have it save what it remembers; for brokers with ``persistence true``."""
         assert self._process is not None

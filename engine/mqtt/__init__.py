@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from engine.mqtt.arrivals import Arrivals as Arrivals
+from engine.mqtt.isolation import Isolation as Isolation
 from engine.mqtt.known import KnownMessages as KnownMessages
 from engine.mqtt.link import Link as Link
 from engine.mqtt.link import LinkState as LinkState

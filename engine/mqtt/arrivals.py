@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 PUBACK = 0x4002_0000  # packet type and length in front of the packet identifier
 PUBREC = 0x5002_0000
 _QOS = 0b0110
 _RETAINED = 0b0001
+_REPEATED = 0b1000
+_EXACTLY_ONCE = 0b0100
 _T = TypeVar("_T")
+
+
+class Origin(NamedTuple):
+    """From where messages came, and when."""
+
+    session: int = 0
+    """A random number for the session of the broker; see ``Session``."""
+    received: int = 0
+    """How many QoS 1 and 2 messages the client had had with these."""
+    reuses_ids: bool = False
+    """Whether the broker hands out the packet identifiers of acknowledged messages at once."""
 
 
 class Owner(Protocol):
@@ -30,11 +43,12 @@ class Parcel:
     the last holder has let go, so that a message for two subscriptions waits for both.
     """
 
-    __slots__ = ("_owner", "holders", "in_order", "words")
+    __slots__ = ("_owner", "has_common", "holders", "in_order", "words")
 
     def __init__(self, words: list[int], owner: Owner, *, in_order: bool = True) -> None:
         self.words = words
         self.holders = 1
+        self.has_common = False  # whether some of its messages have several holders
         self.in_order = in_order
         self._owner = owner
 
@@ -64,6 +78,7 @@ class Parcel:
         self.release()
 
 
+_NOWHERE = Origin()
 Held = list[tuple[Parcel, list[int]]]  # parcels, and the words in them that one holder answers for
 
 
@@ -73,9 +88,19 @@ class Arrivals:
     Topics and flags are kept as runs of equal neighbours and expanded only when asked for.
     """
 
-    __slots__ = ("_flags", "_names", "_properties", "_starts", "_words", "parcels", "payloads")
+    __slots__ = (
+        "_flags",
+        "_names",
+        "_properties",
+        "_starts",
+        "_words",
+        "origin",
+        "parcels",
+        "payloads",
+    )
 
     def __init__(self) -> None:
+        self.origin = _NOWHERE
         self.payloads: list[bytes] = []
         self.parcels: Held = []
         self._starts: list[int] = []
@@ -125,6 +150,10 @@ class Arrivals:
             self._pad()
         return self._words
 
+    def has_flag(self, flag: int) -> bool:
+        """Say whether any message has a flag of the fixed header."""
+        return any(flags & flag for flags in self._flags)
+
     def flags(self, run: int) -> int:
         """Return the low four bits of the fixed header of one of ``runs``."""
         return self._flags[run] & 0b1111
@@ -167,15 +196,42 @@ class Arrivals:
     @property
     def owing(self) -> Arrivals:
         """The QoS 1 and 2 messages alone, with the parcels."""
+        return self._chosen(_QOS)
+
+    @property
+    def exactly_once(self) -> Arrivals:
+        """The QoS 2 messages alone, with the parcels."""
+        return self._chosen(_EXACTLY_ONCE)
+
+    def mark_repeated(self) -> None:
+        """Flag all messages as delivered before."""
+        self._flags = [flags | _REPEATED for flags in self._flags]
+
+    def parted(self, takes: Callable[[str], bool]) -> tuple[Arrivals, Arrivals]:
+        """Return the messages whose topics ``takes`` wants, and the others, with their parcels."""
+        parts = Arrivals(), Arrivals()
+        for run, (start, stop, topic) in enumerate(self.runs):
+            parts[not takes(topic)].take_range(self, start, stop, run)
+        for parcel, words in self.parcels:
+            owed = [set(part.words) for part in parts]
+            shares = [[word for word in words if word in each] for each in owed]
+            parcel.holders += sum(map(bool, shares)) - 1
+            for part, share in zip(parts, shares, strict=True):
+                if share:
+                    part.parcels.append((parcel, share))
+        return parts
+
+    def _chosen(self, flags: int) -> Arrivals:
         chosen = Arrivals()
         chosen.parcels = self.parcels
         for run, (start, stop, _) in enumerate(self.runs):
-            if self._flags[run] & _QOS:
+            if self._flags[run] & flags:
                 chosen.take_range(self, start, stop, run)
         return chosen
 
     def take(self, other: Arrivals) -> None:
-        """Append all messages of another, with their parcels."""
+        """Append all messages of another from the same session, with their parcels."""
+        self.origin = other.origin
         self.parcels += other.parcels
         if other._words:
             self._pad()
@@ -190,6 +246,7 @@ class Arrivals:
 
     def take_range(self, other: Arrivals, start: int, stop: int, run: int) -> None:
         """Append some messages of one run of another, without its parcels."""
+        self.origin = other.origin
         words = self.begin_run(other._flags[run], other._names[run])
         if other._flags[run] & _QOS:
             words += other._words[start:stop]

@@ -11,6 +11,7 @@ import msgspec
 from engine.api import Context, Duration
 from engine.mqtt.link import Link, LinkState
 from engine.mqtt.settings import LinkSettings
+from engine.state.stored import DATA
 from engine.tls import TlsConfig
 
 Qos = Annotated[int, msgspec.Meta(ge=0, le=2)]
@@ -65,7 +66,10 @@ def shared_link(
     """
     settings = config.settings()
     apart = waits_for_answers and not settings.client_id
-    return ctx.shared(("mqtt", settings, apart), lambda: Link(settings, clock=ctx.clock))
+    sessions = ctx.root_path / DATA / "sessions"
+    return ctx.shared(
+        ("mqtt", settings, apart), lambda: Link(settings, clock=ctx.clock, sessions=sessions)
+    )
 
 
 def follow(ctx: Context, link: Link) -> Callable[[], None]:

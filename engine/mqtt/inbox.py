@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import secrets
 import struct
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from engine.mqtt.arrivals import PUBREC, Arrivals, Parcel
+from engine.mqtt.arrivals import PUBREC, Arrivals, Origin, Parcel
 
 _KIND = 0xFFFF_0000
 _ID = 0x0000_FFFF
+_REPEATED = 0b1000
+_HALF = 0x8000  # of all packet identifiers
 _IN_HAND, _ASKED_AGAIN, _DONE = range(3)
 
 
@@ -23,6 +26,10 @@ class Session:
 
     def __init__(self) -> None:
         self.generation = 0
+        self.name = _new_name()
+        """By what messages of this session are told from those of others."""
+        self.received = 0
+        self.reuses_ids = False
         self.incoming: dict[int, int] = {}  # QoS 2 messages received and not released: their state
         self.outgoing: set[int] = set()  # QoS 2 messages sent whose exchange did not end
         self.half_received: OrderedDict[int, Any] = OrderedDict()  # kept for a client library
@@ -37,9 +44,24 @@ class Session:
                     self.incoming[packet_id] = _IN_HAND
             return
         self.generation += 1
+        self.name = _new_name()
         self.incoming.clear()
         self.outgoing.clear()
         self.half_received.clear()
+
+    @property
+    def note(self) -> tuple[int, bool]:
+        """Its name, and whether the broker reuses packet identifiers at once."""
+        return self.name, self.reuses_ids
+
+    def recall(self, name: int, *, reuses_ids: bool) -> None:
+        """Go on with what is known of an earlier process, unless the broker has forgotten it.
+
+        Where identifiers are reused at once, what that process had is not known by them.
+        """
+        self.reuses_ids = reuses_ids
+        if not reuses_ids:
+            self.name = name
 
     def pause(self) -> None:
         """Note that there is no connection."""
@@ -58,6 +80,7 @@ class Inbox:
         self._order: deque[Parcel] = deque()
         self._repeated: list[int] = []
         self._is_open = True
+        self._last_id = -1
 
     def is_repeat(self, packet_id: int) -> bool:
         """Say whether a QoS 2 message is known; one that is done gets its answer again."""
@@ -82,10 +105,14 @@ class Inbox:
 
     def owe(self, arrivals: Arrivals) -> None:
         """Owe an acknowledgement for each QoS 1 or 2 message that has just arrived."""
+        session = self._session
         if words := arrivals.words:
+            session.received += len(words)
+            self._watch_ids(words[0] & _ID, words[-1] & _ID, arrivals)
             parcel = Parcel(words, self)
             self._order.append(parcel)
             arrivals.parcels.append((parcel, words))
+        arrivals.origin = Origin(session.name, session.received, session.reuses_ids)
 
     def settle(self, parcel: Parcel) -> None:
         if not (self._is_open and parcel.in_order):
@@ -107,6 +134,17 @@ class Inbox:
         self._is_open = False
         self._order.clear()
 
+    def _watch_ids(self, first: int, last: int, arrivals: Arrivals) -> None:
+        """Notice a broker that doesn't count identifiers up to the end before it reuses them.
+
+        Looking at the ends of each read is enough to find that out soon.
+        """
+        if 0 <= self._last_id - first < _HALF:
+            if arrivals.has_flag(_REPEATED):
+                return
+            self._session.reuses_ids = True
+        self._last_id = last
+
     def _send(self, words: list[int]) -> None:
         if self._generation != self._session.generation:
             return
@@ -126,6 +164,10 @@ class Inbox:
             return False
         self._session.incoming[word & _ID] = _DONE
         return self._is_open or state == _ASKED_AGAIN
+
+
+def _new_name() -> int:
+    return secrets.randbits(32)
 
 
 def _packed(words: list[int]) -> bytes:

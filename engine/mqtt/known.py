@@ -1,8 +1,10 @@
 """Messages that a rule has taken already, for when the broker delivers them again.
 
 After a crash or a lost connection a broker repeats what was not acknowledged, with the same packet
-identifiers and a flag (MQTT 5, section 4.4). Identifiers are used again later, so topic and payload
-count as well, and a message without the flag is always a new one.
+identifiers and a flag (MQTT 5, section 4.4). The flag says only that the broker has sent a message
+before, not that it arrived, and identifiers are used again. So topic, payload and the session count
+as well, a message without the flag is always a new one, and nothing is known for longer than its
+identifier can belong to no other message.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from zlib import crc32
 
-from engine.mqtt.arrivals import Arrivals
+from engine.mqtt.arrivals import Arrivals, Origin
 
 _REPEATED = 0b1000
 _QOS = 0b0110
@@ -21,11 +23,19 @@ _CHECKSUM = 0xFFFF_FFFF
 class KnownMessages:
     """The QoS 1 and 2 messages that a reader has had, by packet identifier.
 
-    The identity of a message is a number: its packet identifier above a checksum of 32 bits.
+    The identity of a message is a number: its packet identifier above a checksum of 32 bits, in
+    which its session is, too.
     """
 
+    span = 16_384
+    """How many messages are known at the least. It is twice as many at most, half of what a broker
+    can number before it begins anew."""
+
     def __init__(self, identities: Iterable[int] = ()) -> None:
-        self._checksums = {identity >> 32: identity & _CHECKSUM for identity in identities}
+        self._recent = {identity >> 32: identity & _CHECKSUM for identity in identities}
+        self._older: dict[int, int] = {}
+        self._began = 0  # how many messages the session had had when the recent ones began
+        self._forgets_done = False
 
     def sift(self, arrivals: Arrivals) -> tuple[Arrivals, Sequence[int]]:
         """Return the messages that are new, and the identities of all.
@@ -34,11 +44,32 @@ class KnownMessages:
         """
         if not arrivals.parcels:
             return arrivals, ()
+        self._age(arrivals.origin)
         identities = _identities(arrivals)
-        if any(arrivals.flags(run) & _REPEATED for run in range(len(arrivals.runs))):
+        if arrivals.has_flag(_REPEATED):
             return self._fresh(arrivals, identities), identities
-        self._checksums.update((each >> 32, each & _CHECKSUM) for each in identities)
+        self._recent.update((each >> 32, each & _CHECKSUM) for each in identities)
         return arrivals, identities
+
+    def settle(self, identities: Sequence[int]) -> None:
+        """Note that messages are acknowledged.
+
+        A broker that hands out identifiers again at once may give theirs to others from now on.
+        """
+        if self._forgets_done:
+            for identity in identities:
+                if self._recent.get(identity >> 32) == identity & _CHECKSUM:
+                    del self._recent[identity >> 32]
+
+    def _age(self, origin: Origin) -> None:
+        if origin.reuses_ids and not self._forgets_done:
+            self._forgets_done = True
+            self._recent.clear()
+            self._older.clear()
+        if not 0 <= origin.received - self._began < self.span:
+            self._began = origin.received
+            if not self._forgets_done:  # else all there is may still be repeated
+                self._older, self._recent = self._recent, {}
 
     def _fresh(self, arrivals: Arrivals, identities: Sequence[int]) -> Arrivals:
         fresh = Arrivals()
@@ -60,17 +91,19 @@ class KnownMessages:
     def _notes(self, identity: int) -> bool:
         """Note a message; say whether it was the last one with its packet identifier."""
         packet_id, checksum = identity >> 32, identity & _CHECKSUM
-        was_known = self._checksums.get(packet_id) == checksum
-        self._checksums[packet_id] = checksum
+        last = self._recent.get(packet_id)
+        was_known = checksum == (self._older.get(packet_id) if last is None else last)
+        self._recent[packet_id] = checksum
         return was_known
 
 
 def _identities(arrivals: Arrivals) -> list[int]:
     words, payloads = arrivals.all_words, arrivals.payloads
+    session = arrivals.origin.session
     identities: list[int] = []
     for run, (start, stop, topic) in enumerate(arrivals.runs):
         if arrivals.flags(run) & _QOS:
-            of_topic = crc32(topic.encode())
+            of_topic = crc32(topic.encode(), session)
             identities += [
                 (word & _ID) << 32 | crc32(payload, of_topic)
                 for word, payload in zip(words[start:stop], payloads[start:stop], strict=True)

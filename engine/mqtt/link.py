@@ -6,7 +6,9 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from enum import Enum
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -21,11 +23,13 @@ from engine.mqtt.connection import Connection, Filter, Reading
 from engine.mqtt.inbox import Session
 from engine.mqtt.outgoing import Messages, UserProperties
 from engine.mqtt.reasons import (
+    ProtocolBroken,
     PublishInterrupted,
     SessionTakenOver,
     subscription_refused,
 )
 from engine.mqtt.routing import Router
+from engine.mqtt.session_file import SessionFile
 from engine.mqtt.settings import LinkSettings
 from engine.mqtt.subscription import Subscription
 from engine.topics import check_filter
@@ -64,7 +68,9 @@ class Link:
         *,
         clock: Clock | None = None,
         backoff: Backoff | None = None,
+        sessions: Path | None = None,
     ) -> None:
+        """``sessions`` is the folder where something of persistent sessions is kept."""
         self.settings = settings
         self.client_id = settings.client_id or f"headrace-{secrets.token_hex(6)}"
         self.state = LinkState.CONNECTING
@@ -74,12 +80,26 @@ class Link:
         self.since = self._clock.now()
         self._backoff = backoff or Backoff()
         self._session = Session()
+        self._session_file: SessionFile | None = None
+        if sessions and settings.persistent_session and settings.client_id:
+            self._session_file = SessionFile(sessions, settings.server, settings.client_id)
+        self._noted: tuple[int, bool] | None = None
+        """What its file says of the session."""
+        self._has_connected = False
         self._router = Router(
             settings.server,
             is_persistent=settings.persistent_session,
-            most_parked=max(1, settings.receive_maximum // 2),
+            most_parked=max(1, settings.smallest_window // 2),
         )
+        self.connections = 0
+        """How many times the broker has accepted the link."""
+        self.troubles = 0
+        """How many times it couldn't be reached, or a connection was lost for a known reason."""
         self._connection: Connection | None = None
+        self._publishing = 0
+        self._quiet = asyncio.Event()  # set while nothing is being published
+        self._quiet.set()
+        self._alone = asyncio.Lock()  # held by whoever publishes something beside which nothing is
         self._changed = asyncio.Event()
         self._has_news = asyncio.Event()  # for the task that subscribes
         self._task: asyncio.Task[None] | None = None
@@ -100,6 +120,7 @@ class Link:
                 "mqtt session can't outlive this process without a clientid server=%s",
                 self.settings.server,
             )
+        self._router.be_patient()
         self._task = asyncio.create_task(self._run(), name=f"mqtt[{self.settings.server}].link")
         return self
 
@@ -114,6 +135,7 @@ class Link:
     async def close(self) -> None:
         """Disconnect and end all subscriptions; what they have not acknowledged comes again."""
         self._is_closing = True
+        self._router.close()
         closed = NotConnected(f"the link to {self.settings.server} is closed")
         for subscription in list(self._router.subscriptions):
             self._router.remove(subscription)
@@ -143,11 +165,19 @@ class Link:
             await self._changed.wait()
 
     async def subscribe(
-        self, filters: Sequence[tuple[str, int]], *, wait: bool = False
+        self,
+        filters: Sequence[tuple[str, int]],
+        *,
+        wait: bool = False,
+        reader: str = "",
+        has_retained: bool = False,
     ) -> Subscription:
         """Register topic filters with their QoS; the broker learns of them once connected.
 
-        With ``wait`` return only when the broker has confirmed.
+        With ``wait`` return only when the broker has confirmed. A persistent session gives a
+        ``reader`` first what its last subscription has left unacknowledged. One that
+        ``has_retained`` messages in what it remembers gets them again only in a new session (not
+        before MQTT 5: then always).
 
         Raises:
             ConfigError: a filter or QoS is illegal, or the settings are wrong.
@@ -167,10 +197,12 @@ class Link:
             filters,
             most_messages=self.settings.pending_messages,
             most_bytes=self.settings.pending_bytes,
+            reader=reader,
         )
         if self.state is LinkState.FAILED and self.last_error is not None:
             subscription.end(self.last_error)
         else:
+            subscription.has_retained = has_retained
             self._router.add(subscription)
             self._has_news.set()
         if wait:
@@ -187,11 +219,13 @@ class Link:
         qos: int = 0,
         retained: bool = False,
         user_properties: UserProperties = None,
+        alone: bool = False,
     ) -> None:
         """Send a batch; one topic, or one for each payload; likewise the user properties.
 
         Returns for QoS 0 when the socket has taken the batch, else when the broker has confirmed
-        all of it. User properties need MQTT 5 and are left out otherwise.
+        all of it. User properties need MQTT 5 and are left out otherwise. With ``alone`` nothing
+        else is sent meanwhile, neither messages nor subscriptions.
 
         Raises:
             PublishInterrupted: not connected, or no longer; tells which messages to send again.
@@ -201,13 +235,45 @@ class Link:
         messages = Messages(topics, payloads, qos, retained, user_properties)
         if not payloads:
             return
+        if alone:
+            async with self._alone:
+                if not await self._is_settled():
+                    raise _unsent(messages, f"{self.settings.server} does not answer")
+                await self._publish(messages)
+            return
+        if self._alone.locked():
+            async with self._alone:
+                pass
+        self._publishing += 1
+        self._quiet.clear()
+        try:
+            await self._publish(messages)
+        finally:
+            self._publishing -= 1
+            if not self._publishing:
+                self._quiet.set()
+
+    async def _publish(self, messages: Messages) -> None:
         if self._connection is None:
             why = f"not connected to {self.settings.server}"
             if self.last_error is not None:
                 why = f"{why}: {self.last_error.message}"
-            total = len(payloads)
-            raise PublishInterrupted(why, unconfirmed=list(range(total)), total=total)
-        await self._connection.publish(messages)
+            raise _unsent(messages, why)
+        number = self.connections
+        try:
+            await self._connection.publish(messages)
+        except PublishInterrupted as error:
+            error.connection = number if error.was_sent else 0
+            raise
+
+    async def _is_settled(self) -> bool:
+        """Wait until the broker has answered all there is, but not for ever."""
+        with anyio.move_on_after(_ANSWER_WITHIN):
+            await self._quiet.wait()
+            for subscription in list(self._router.subscriptions):
+                await subscription.ready.wait()
+            return True
+        return False
 
     # Called by subscriptions
 
@@ -218,7 +284,11 @@ class Link:
         was_known = subscription in self._router.subscriptions
         self._router.remove(subscription)
         closed = NotConnected("the subscription is closed")
-        subscription.end(closed, again=not unsubscribe)
+        if self.settings.persistent_session and not (unsubscribe or self._is_closing):
+            if was_known:
+                self._router.keep(subscription.reader, subscription.leave(closed))
+        else:
+            subscription.end(closed, again=not unsubscribe)
         self._control_reading()
         if not (was_known and unsubscribe):
             return
@@ -234,9 +304,53 @@ class Link:
         except (NotConnected, TimeoutError) as error:
             _log.info("mqtt unsubscribe failed server=%s error=%s", self.settings.server, error)
 
+    # What outlives the process of a session
+
+    async def _recall_session(self) -> None:
+        if self._session_file is None:
+            return
+        note = await asyncio.to_thread(self._session_file.read)
+        if note is not None:
+            self._has_connected = True
+            self._noted = (note.session, note.reuses_ids)
+            self._session.recall(note.session, reuses_ids=note.reuses_ids)
+
+    def _note_session(self) -> bool:
+        """Keep what tells this session from others before it can have any message.
+
+        What the broker gets before it is subscribed again is lost, so the disk isn't waited for.
+        """
+        note = self._session.note
+        if self._session_file is None or note == self._noted:
+            return False
+        self._noted = note
+        session, reuses_ids = note
+        try:
+            self._session_file.write(session, reuses_ids=reuses_ids)
+        except OSError as error:
+            _log.warning(
+                "mqtt session can't be noted, so after a restart its messages may count again "
+                "server=%s error=%s",
+                self.settings.server,
+                error,
+            )
+            return False
+        return True
+
+    def _tell_of_lost_session(self, connection: Connection) -> None:
+        had_session, self._has_connected = self._has_connected, True
+        if self.settings.persistent_session and had_session and not connection.is_session_present:
+            _log.warning(
+                "mqtt broker has forgotten the session, and what it had queued for it "
+                "server=%s clientid=%s",
+                self.settings.server,
+                self.client_id,
+            )
+
     # The task
 
     async def _run(self) -> None:
+        await self._recall_session()
         try:
             while True:
                 delay = await self._attempt()
@@ -255,16 +369,21 @@ class Link:
         except ConfigError:
             raise
         except (NotConnected, Rejected) as error:
+            self.troubles += 1
             self._report(error)
             return self._backoff.next()
         except Exception as error:
+            self.troubles += 1
             _log.exception("mqtt connect failed server=%s", self.settings.server)
             self._report(NotConnected(f"{self.settings.server} can't be reached: {error!r}"))
             return self._backoff.next()
         loop = asyncio.get_running_loop()
         began = loop.time()
+        self.connections += 1
         why = await self._serve(connection)
         self._report(why)
+        if isinstance(why, (ProtocolBroken, SessionTakenOver)):
+            self.troubles += 1
         if isinstance(why, SessionTakenOver):
             return self._backoff.last()
         if loop.time() - began >= _STABLE:
@@ -283,6 +402,7 @@ class Link:
         server = self.settings.server
         self._connection = connection
         self._reported = ""
+        self._tell_of_lost_session(connection)
         self._become(LinkState.CONNECTED, None)
         self._control_reading()
         subscribing = asyncio.create_task(
@@ -296,7 +416,7 @@ class Link:
             return NotConnected(f"{server} does not answer subscriptions")
         finally:
             self._connection = None
-            self._router.forget_parked()
+            self._router.on_lost()
             for subscription in self._router.subscriptions:
                 subscription.ready.clear()
             subscribing.cancel()
@@ -308,6 +428,7 @@ class Link:
         """Subscribe all there is and whatever is added, until the connection is lost."""
         while True:
             self._has_news.clear()
+            is_noted = self._note_session()
             for subscription in list(self._router.subscriptions):
                 if not subscription.ready.is_set():
                     try:
@@ -317,6 +438,9 @@ class Link:
                         return
                     except NotConnected:
                         await connection.wait_lost()
+            if is_noted and self._session_file is not None:  # now that no message is missed for it
+                with suppress(OSError):
+                    await asyncio.to_thread(self._session_file.sync)
             await self._has_news.wait()
 
     async def _subscribe(self, connection: Connection, subscription: Subscription) -> None:
@@ -324,7 +448,7 @@ class Link:
         for other in self._router.subscriptions:
             for pattern, qos in other.filters:
                 wanted[pattern] = max(qos, wanted.get(pattern, 0))
-        is_known = subscription.was_ready and connection.is_session_present
+        is_known = subscription.has_retained and connection.is_session_present
         patterns = list(dict.fromkeys(subscription.patterns))
         filters = [Filter(each, wanted[each], skip_retained=is_known) for each in patterns]
         codes = await connection.subscribe(filters)
@@ -347,13 +471,15 @@ class Link:
                     qos,
                     answers[pattern],
                 )
-        subscription.was_ready = True
+        subscription.has_retained = True
         subscription.ready.set()
 
     def _deliver(self, connection: Connection, arrivals: Arrivals) -> None:
         if self._is_closing:  # not acknowledged, so the broker keeps what it must
             return
         self._router.route(arrivals)
+        if self._session.reuses_ids and self._noted != self._session.note:
+            self._has_news.set()
         self._connection = connection
         self._control_reading()
 
@@ -390,3 +516,8 @@ class Link:
                 tell(self)
             except Exception:
                 _log.exception("mqtt state listener failed server=%s", self.settings.server)
+
+
+def _unsent(messages: Messages, why: str) -> PublishInterrupted:
+    total = len(messages)
+    return PublishInterrupted(why, unconfirmed=list(range(total)), total=total)

@@ -7,7 +7,7 @@ from itertools import repeat
 
 import msgspec
 
-from engine.topics import flaw_of_topic
+from engine.topics import flaw_of_destination, has_unfit_character
 
 _PUBLISH = 0x30
 _RETAIN = 0x01
@@ -42,7 +42,7 @@ class Messages(msgspec.Struct, frozen=True):
         """Return the messages that can't be sent, by index, with the reason."""
         flaws: dict[int, str] = {}
         topics = [self.topics] if isinstance(self.topics, str) else set(self.topics)
-        if bad := {topic: flaw for topic in topics if (flaw := flaw_of_topic(topic))}:
+        if bad := {topic: flaw for topic in topics if (flaw := flaw_of_destination(topic))}:
             named = ((index, self.topic(index)) for index in range(len(self)))
             flaws = {index: bad[topic] for index, topic in named if topic in bad}
         if self.user_properties is not None or max_packet_size is not None:
@@ -52,8 +52,11 @@ class Messages(msgspec.Struct, frozen=True):
         return flaws
 
     def _flaw_of(self, index: int, max_packet_size: int | None) -> str:
+        given = self.properties(index) or {}
+        if any(has_unfit_character(text) for pair in given.items() for text in pair):
+            return "a user property holds a control character"
         try:
-            properties = user_properties_bytes(self.properties(index))
+            properties = user_properties_bytes(given)
         except (OverflowError, UnicodeError):
             return "a user property is longer than 65535 bytes or not valid text"
         if max_packet_size is None:

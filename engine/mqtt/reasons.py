@@ -67,6 +67,10 @@ class SessionTakenOver(NotConnected):
     """Another client has connected with the same client id."""
 
 
+class ProtocolBroken(NotConnected):
+    """The broker has sent what is no MQTT."""
+
+
 class PublishInterrupted(NotConnected):
     """The connection went before the broker had confirmed the whole batch.
 
@@ -83,6 +87,10 @@ class PublishInterrupted(NotConnected):
         rejected: Mapping[int, str] | None = None,
     ) -> None:
         self.unconfirmed = unconfirmed
+        self.was_sent = True
+        """Whether there was a connection to break at all."""
+        self.connection = 0
+        """The number of the connection on which it was sent, if on any; see ``Link``."""
         self.confirmed = unconfirmed[0] if unconfirmed else total
         self.rejected = dict(rejected or {})
         super().__init__(f"{message} ({total - len(unconfirmed)} of {total} messages confirmed)")

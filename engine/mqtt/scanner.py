@@ -152,11 +152,17 @@ class Scanner:
         if kind in _ACKS and stop - at == 4:
             self._handler.on_ack(kind, data[at + 2] << 8 | data[at + 3], 0)
             return
+        if kind in _ACKS:
+            # by hand: brokers give reasons for which the codec has no name
+            _, body = _length(data, at + 1, stop)
+            if stop - body < 2:
+                raise Malformed("an acknowledgement has no packet identifier")
+            reason = data[body + 2] if stop - body > 2 else 0
+            self._handler.on_ack(kind, data[body] << 8 | data[body + 1], reason)
+            return
         packet = read_packet(data[at:stop])
         if kind & _KIND == _PUBLISH:
             self._take_message(kind, packet, into)
-        elif kind in _ACKS:
-            self._handler.on_ack(kind, packet.packet_id, int(packet.reason_code))
         else:
             self._handler.on_packet(packet)
 

@@ -14,6 +14,10 @@ _SECURE = frozenset({"ssl", "tls", "mqtts"})
 _VERSIONS = {"5": "5", "5.0": "5", "3.1.1": "3.1.1", "4": "3.1.1", "3.1": "3.1", "3": "3.1"}
 
 
+_USUAL_WINDOW = 20
+_FOR_EVER = 0xFFFF_FFFF
+
+
 class Address(NamedTuple):
     """Where the broker listens."""
 
@@ -84,6 +88,11 @@ class LinkSettings(Discreet, frozen=True, kw_only=True):
             )
         if not 0 <= self.keep_alive <= 65_535:
             raise ConfigError("keepAlive must be between 0 and 65535 seconds")
+        if not 0 <= self.session_expiry <= _FOR_EVER:
+            raise ConfigError(
+                f"sessionExpiryIntervalSeconds must be between 0 and {_FOR_EVER}",
+                hint=f"{_FOR_EVER} means for ever",
+            )
         if not 1 <= self.receive_maximum <= 65_535:
             raise ConfigError("receiveMaximum must be between 1 and 65535")
         if min(self.pending_messages, self.pending_bytes) < 1:
@@ -97,6 +106,15 @@ class LinkSettings(Discreet, frozen=True, kw_only=True):
     def version(self) -> str:
         """The protocol version by its one name: ``5``, ``3.1.1`` or ``3.1``."""
         return _VERSIONS[self.protocol_version]
+
+    @property
+    def smallest_window(self) -> int:
+        """How many messages a broker sends at the least before it waits for acknowledgement.
+
+        Before MQTT 5 brokers decide, and most say 20.
+        """
+        most = self.receive_maximum
+        return most if self.version == "5" else min(most, _USUAL_WINDOW)
 
     def ssl_context(self) -> ssl.SSLContext | None:
         """Return the context that the address asks for, or None for plain TCP; blocks on the disk.

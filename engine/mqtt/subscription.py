@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -33,17 +34,22 @@ class Subscription:
         *,
         most_messages: int,
         most_bytes: int,
+        reader: str = "",
     ) -> None:
         self.filters = tuple(filters)
+        self.reader = reader or repr(self.filters)
+        """Who reads: what one has left unconfirmed is for its next subscription."""
         self.error: EngineError | None = None
         self.ready = asyncio.Event()  # the broker has confirmed, on the present connection
-        self.was_ready = False
+        self.has_retained = False
+        """Whether the reader has had what the broker retained, if its session is still there."""
         self._keeper = keeper
         self._most_messages = most_messages
         self._most_bytes = most_bytes
         self._pending = Arrivals()
+        self._later: deque[Arrivals] = deque()  # from other sessions than those before them
         self._bytes = 0
-        self._owed: dict[int, Held] = {}
+        self._owed: dict[int, Arrivals] = {}
         self._waiter: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
@@ -56,7 +62,7 @@ class Subscription:
     @property
     def pending(self) -> int:
         """How many messages wait to be read."""
-        return len(self._pending)
+        return len(self._pending) + sum(map(len, self._later))
 
     @property
     def is_full(self) -> bool:
@@ -86,30 +92,39 @@ class Subscription:
             await self._arrival()
         was_full = self.is_full
         arrivals, self._pending, self._bytes = self._pending, Arrivals(), 0
+        if self._later:
+            self._pending = self._later.popleft()
+            self._bytes = sum(map(len, self._pending.payloads))
         if arrivals.parcels:
-            self._owed[id(arrivals.parcels)] = arrivals.parcels
+            self._owed[id(arrivals.parcels)] = arrivals
         if was_full:
             self._keeper.on_read()
         return arrivals
 
     def acknowledge(self, arrivals: Arrivals) -> None:
         """Tell the broker that messages are done; again, or after a reconnect, is harmless."""
-        self._let_go(self._owed.pop(id(arrivals.parcels), []))
+        owed = self._owed.pop(id(arrivals.parcels), None)
+        if owed is not None:
+            self._let_go(owed.parcels)
 
     async def close(self, *, unsubscribe: bool = True) -> None:
         """End the subscription.
 
         With ``unsubscribe=False`` the broker of a persistent session goes on queueing, and what
-        was not acknowledged comes again; otherwise it counts as done.
+        was not acknowledged comes again: as long as the link is open, to the next subscription of
+        the same reader, else from the broker. Otherwise it counts as done.
         """
         await self._keeper.drop(self, unsubscribe=unsubscribe)
 
     def deliver(self, arrivals: Arrivals) -> None:
         """Take messages for the reader."""
-        if self._pending.payloads:
-            self._pending.take(arrivals)
-        else:
+        last = self._later[-1] if self._later else self._pending
+        if not last.payloads:
             self._pending = arrivals
+        elif last.origin.session == arrivals.origin.session:
+            last.take(arrivals)
+        else:
+            self._later.append(arrivals)
         self._bytes += sum(map(len, arrivals.payloads))
         self._wake()
 
@@ -117,23 +132,42 @@ class Subscription:
         """Raise ``error`` from now on; messages not acknowledged are done, or come ``again``."""
         if self.error is not None:
             return
-        self.error = error
-        held = [*self._owed.values(), self._pending.parcels]
-        self._owed.clear()
-        self._pending, self._bytes = Arrivals(), 0
-        for parcels in held:
+        taken, waiting = self._emptied(error)
+        for arrivals in (*taken, *waiting):
             if again:
-                for parcel, words in parcels:
+                for parcel, words in arrivals.parcels:
                     parcel.abandon(words)
             else:
-                self._let_go(parcels)
+                self._let_go(arrivals.parcels)
+
+    def leave(self, error: EngineError) -> list[Arrivals]:
+        """End as with ``end``, but return the QoS 1 and 2 messages that are not acknowledged."""
+        taken, waiting = self._emptied(error)
+        left: list[Arrivals] = []
+        for arrivals in (*taken, *waiting):
+            owing = arrivals.owing
+            owing.parcels = list(arrivals.parcels)
+            arrivals.parcels.clear()
+            if arrivals in taken:
+                owing.mark_repeated()
+            if owing:
+                left.append(owing)
+        return left
+
+    def _emptied(self, error: EngineError) -> tuple[list[Arrivals], list[Arrivals]]:
+        """Come to the end; return the messages that were read, and those that wait for it."""
+        taken, waiting = list(self._owed.values()), [self._pending, *self._later]
+        self._owed.clear()
+        self._later.clear()
+        self._pending, self._bytes = Arrivals(), 0
+        self.error = error
         self.ready.set()
         self._wake()
+        return taken, waiting
 
     def _holds(self, times: int) -> bool:
         return (
-            len(self._pending) >= times * self._most_messages
-            or self._bytes >= times * self._most_bytes
+            self.pending >= times * self._most_messages or self._bytes >= times * self._most_bytes
         )
 
     def _let_go(self, parcels: Held) -> None:

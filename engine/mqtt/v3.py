@@ -179,11 +179,12 @@ class V3Connection(Connection):
         try:
             while left and not failed:
                 turn, left = left[:_IN_FLIGHT], left[_IN_FLIGHT:]
-                results = await asyncio.gather(
-                    *(self._publish_one(messages, index) for index in turn), return_exceptions=True
-                )
+                results = await self._publish_turn(messages, turn)
                 for index, result in zip(turn, results, strict=True):
-                    if isinstance(result, (aiomqtt.MqttError, ValueError)):
+                    if isinstance(result, asyncio.CancelledError):
+                        failed.append(index)
+                        why = why or "the connection was lost"
+                    elif isinstance(result, (aiomqtt.MqttError, ValueError)):
                         failed.append(index)
                         why = str(result)
                     elif result is not None:
@@ -308,6 +309,22 @@ class V3Connection(Connection):
         self._session.pause()
         self._inbox.close()
         return NotConnected(f"{self._settings.server}: {why}")
+
+    async def _publish_turn(
+        self, messages: Messages, turn: Sequence[int]
+    ) -> list[BaseException | None]:
+        """Publish some messages at once; aiomqtt would wait for answers on a lost connection."""
+        assert self._watch is not None
+        tasks = [asyncio.create_task(self._publish_one(messages, index)) for index in turn]
+        sending: asyncio.Future[Any] = asyncio.gather(*tasks, return_exceptions=True)
+        first: list[asyncio.Future[Any]] = [sending, self._watch]
+        try:
+            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+        results: list[BaseException | None] = await sending
+        return results
 
     async def _publish_one(self, messages: Messages, index: int) -> None:
         await self._client.publish(

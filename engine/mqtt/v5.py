@@ -21,6 +21,7 @@ from engine.mqtt.outgoing import Messages, Writer, chunk_size
 from engine.mqtt.reasons import (
     UNSUPPORTED_VERSION,
     VERSION_HINT,
+    ProtocolBroken,
     PublishInterrupted,
     PublishRejected,
     connect_refused,
@@ -277,7 +278,9 @@ class V5Connection(asyncio.Protocol, Connection):
             await self._publish_at_once(messages, flaws)
             return
         if not self._is_open:
-            raise self._interrupted(messages, range(len(messages)), flaws)
+            unsent = self._interrupted(messages, range(len(messages)), flaws)
+            unsent.was_sent = False
+            raise unsent
         delivery = Delivery(messages, flaws)
         self._outbox.put(delivery)
         self._send_waiting()
@@ -423,7 +426,7 @@ class V5Connection(asyncio.Protocol, Connection):
             code = mqtt5.DisconnectReasonCode.IMPLEMENTATION_SPECIFIC_ERROR
         hint = "" if self._is_accepted else VERSION_HINT
         message = f"{self._settings.server} broke the protocol: {error}"
-        self._why = NotConnected(message, hint=hint)
+        self._why = ProtocolBroken(message, hint=hint)
         self._write(mqtt5.DisconnectPacket(reason_code=code).write())
         self._close_transport()
 

@@ -232,6 +232,14 @@ class Builder:
             if source.label in restored.positions and not is_forgotten:
                 parts.positions[source.label] = restored.positions[source.label]
                 source.reader.begin_at(restored.positions[source.label])
+            if why := getattr(source.reader.config, "forgets", ""):
+                logger.warning(
+                    "rule=%s has qos %d, but a crash costs messages of the stream %s: %s",
+                    rule.id,
+                    options.qos,
+                    source.reader.stream.name,
+                    why,
+                )
             if options.qos > 1:
                 source.reader.recognise(restored.known.get(source.label, ()))
         if any(source.reader.is_shared and not source.is_table for source in parts.inputs):

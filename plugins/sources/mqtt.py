@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 from engine.api import Batch, Emit, Source
@@ -11,13 +12,18 @@ from engine.mqtt import Arrivals, KnownMessages, Subscription
 from engine.mqtt.broker import BrokerConfig, follow, shared_link
 from engine.topics import check_filter
 
-_ANY_NUMBER = 65_535  # packet identifiers; MQTT 3 has no other bound
-
 
 class MqttSourceConfig(BrokerConfig, kw_only=True):
     """``datasource`` is a topic filter, or several separated by commas."""
 
     datasource: str
+
+    @property
+    def forgets(self) -> str:
+        """Why messages may not be given again that a rule has lost, or an empty text."""
+        if self.qos and self.client_id and self.enable_client_session:
+            return ""
+        return "without qos 1, clientid and enableClientSession the broker keeps nothing for it"
 
 
 class Mqtt(Source[MqttSourceConfig]):
@@ -29,6 +35,7 @@ class Mqtt(Source[MqttSourceConfig]):
 
     _subscription: Subscription
     _known: KnownMessages | None = None
+    _has_retained = False
     _exits: AsyncExitStack | None = None
 
     def validate(self) -> None:
@@ -43,25 +50,28 @@ class Mqtt(Source[MqttSourceConfig]):
 
     @property
     def smallest_window(self) -> int:
-        """As ``window``, at the least: before MQTT 5 brokers decide, and most say 20."""
-        return self.window if self.config.settings().version == "5" else min(self.window, 20)
+        """As ``window``, at the least."""
+        return self.config.settings().smallest_window
 
     @property
     def repeats(self) -> int:
         """How many of the last messages the broker may deliver again."""
         settings = self.config.settings()
-        return settings.receive_maximum if settings.version == "5" else _ANY_NUMBER
+        return settings.receive_maximum if settings.version == "5" else KnownMessages.span
 
     def recognise(self, identities: Sequence[int]) -> None:
         """Pass over messages with these identities, and all later ones, when they are repeated."""
         self._known = KnownMessages(identities)
+        self._has_retained = bool(identities)
 
     async def open(self) -> None:
         self._exits = AsyncExitStack()
         link = await self._exits.enter_async_context(shared_link(self.ctx, self.config))
         self._exits.callback(follow(self.ctx, link))
         self._subscription = await link.subscribe(
-            [(topic_filter, self.config.qos) for topic_filter in self._filters()]
+            [(topic_filter, self.config.qos) for topic_filter in self._filters()],
+            reader=f"{self.ctx.rule_id} {self.ctx.op_id}",
+            has_retained=self._has_retained,
         )
 
     async def run(self, emit: Emit) -> None:
@@ -73,8 +83,13 @@ class Mqtt(Source[MqttSourceConfig]):
             batch = Batch(payloads=arrivals.payloads, meta=_MessageMetadata(arrivals))
             batch.identities = identities
             if arrivals.parcels:
-                batch.acknowledge = lambda done=arrivals: subscription.acknowledge(done)
+                batch.acknowledge = partial(self._acknowledge, arrivals, identities)
             await emit(batch)
+
+    def _acknowledge(self, arrivals: Arrivals, identities: Sequence[int] | None) -> None:
+        if self._known is not None and identities is not None:
+            self._known.settle(identities)
+        self._subscription.acknowledge(arrivals)
 
     def _filters(self) -> list[str]:
         filters = [part.strip() for part in self.config.datasource.split(",")]

@@ -240,22 +240,73 @@ async def test_a_closed_subscription_holds_up_nobody(broker: Standin) -> None:
         assert link.dropped == 1
 
 
-async def test_closing_without_unsubscribing_leaves_messages_to_come_again(broker: Standin) -> None:
+@pytest.mark.parametrize("is_lost", [False, True])
+async def test_closing_without_unsubscribing_leaves_messages_to_come_again(
+    broker: Standin, *, is_lost: bool
+) -> None:
     session = {"persistent_session": True, "client_id": "me"}
     async with subscribed(broker, 1, **session) as (link, kept, peer):
         gone = await link.subscribe([("u", 2)])
         await peer.subscribed()
-        peer.send(publish("u", b"", qos=2, packet_id=1), publish("t/a", b"", qos=1, packet_id=2))
+        peer.send(publish("u", b"left", qos=2, packet_id=1))
+        peer.send(publish("t/a", b"", qos=1, packet_id=2))
         (lost,) = await read(gone, 1)
         (arrivals,) = await read(kept, 1)
         await gone.close(unsubscribe=False)
         gone.acknowledge(lost)
         kept.acknowledge(arrivals)
         assert (await peer.expect(mqtt5.PubAckPacket)).packet_id == 2
-        peer.send(publish("u", b"again", qos=2, packet_id=1, duplicate=True))
+        if is_lost:
+            peer.abort()
+            peer = await broker.serve(session_present=True)
+            peer.send(publish("u", b"left", qos=2, packet_id=1, duplicate=True))
         back = await link.subscribe([("u", 2)])
         await peer.subscribed()
-        assert payloads(await read(back, 1)) == [b"again"]
+        (left,) = await read(back, 1)
+        assert left.payloads == [b"left"]
+        back.acknowledge(left)
+        assert (await peer.expect(mqtt5.PubRecPacket)).packet_id == 1
+
+
+async def test_what_a_reader_has_left_is_for_no_other_one(broker: Standin) -> None:
+    session = {"persistent_session": True, "client_id": "me"}
+    async with subscribed(broker, 1, **session) as (link, kept, peer):
+        gone = await link.subscribe([("t/a", 1)], reader="rule")
+        await peer.subscribed()
+        peer.send(publish("t/a", b"both", qos=1, packet_id=1))
+        await read(gone, 1)
+        (arrivals,) = await read(kept, 1)
+        await gone.close(unsubscribe=False)
+        kept.acknowledge(arrivals)  # isn't enough
+        other = await link.subscribe([("t/a", 1)], reader="other")
+        await peer.subscribed()
+        back = await link.subscribe([("t/a", 1)], reader="rule")
+        await peer.subscribed()
+        (left,) = await read(back, 1)
+        back.acknowledge(left)
+        assert (await peer.expect(mqtt5.PubAckPacket)).packet_id == 1
+        assert (other.pending, kept.pending) == (0, 0)
+
+
+async def test_what_a_reader_has_left_is_given_up_in_the_end(
+    broker: Standin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.mqtt.routing.PATIENCE", 0.05)
+    session = {"persistent_session": True, "client_id": "me", "receive_maximum": 4}
+    async with subscribed(broker, 1, **session) as (link, _, peer):
+        for name in ("u", "v"):
+            gone = await link.subscribe([(name, 1)], reader=name)
+            await peer.subscribed()
+            peer.send(*(publish(name, b"", qos=1, packet_id=each) for each in (1, 2, 3)))
+            await read(gone, 3)
+            await gone.close(unsubscribe=False)
+            if name == "u":
+                heir = await link.subscribe([("u", 1)], reader="other")
+                await peer.subscribed()
+                (left,) = await read(heir, 3)
+                heir.acknowledge(left)
+            assert [(await peer.expect(mqtt5.PubAckPacket)).packet_id for _ in "abc"] == [1, 2, 3]
+            assert link.dropped == (0 if name == "u" else 3)
 
 
 async def test_a_session_delivers_to_whom_subscribes_later(broker: Standin) -> None:
@@ -272,7 +323,10 @@ async def test_a_session_delivers_to_whom_subscribes_later(broker: Standin) -> N
         assert (await peer.expect(mqtt5.PubAckPacket)).packet_id == 1
 
 
-async def test_messages_that_nobody_claims_do_not_stop_the_broker(broker: Standin) -> None:
+async def test_messages_that_nobody_claims_do_not_stop_the_broker(
+    broker: Standin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.mqtt.routing.PATIENCE", 0.05)
     settings = {"persistent_session": True, "client_id": "me", "receive_maximum": 4}
     async with link_to(broker, **settings) as link:
         peer = await broker.accept()

@@ -25,6 +25,7 @@ from engine.mqtt import (
 )
 from tests.mosquitto import Mosquitto
 from tests.mqtt.standin import WITHIN, eventually
+from tests.relay import Relay
 
 VERSIONS = ["5", "3.1.1"]
 
@@ -349,3 +350,33 @@ async def test_paho_is_told_when_the_broker_is_gone_before_it_answers() -> None:
     async with Link(settings, backoff=Backoff(0.01, 0.05)) as link:
         await eventually(lambda: link.last_error is not None)
         assert "can't be reached" in str(link.last_error)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("qos", [1, 2])
+@pytest.mark.parametrize("cuts", [False, True])
+async def test_a_reader_that_comes_back_gets_what_it_had_not_acknowledged(
+    broker: Mosquitto, version: str, qos: int, *, cuts: bool
+) -> None:
+    bodies = [b"%d" % at for at in range(60)]  # more than Mosquitto sends unacknowledged
+    session = {"client_id": "me", "persistent_session": True}
+    async with (
+        Relay(broker.port) as relay,
+        link_to(broker) as sender,
+        link_to(broker, version, server=relay.url, **session) as link,
+    ):
+        other = await link.subscribe([("one", qos)], wait=True)
+        gone = await link.subscribe([("two", qos)], wait=True)
+        await ready(sender)
+        await sender.publish("two", bodies, qos=qos)
+        await asyncio.wait_for(gone.read(), WITHIN)
+        await gone.close(unsubscribe=False)
+        if cuts:
+            relay.cut()
+            await eventually(lambda: link.state is not LinkState.CONNECTED)
+            await ready(link)
+        back = await link.subscribe([("two", qos)], wait=True)
+        await sender.publish("one", bodies, qos=qos)
+        assert payloads(await read(back, 60)) == bodies
+        assert payloads(await read(other, 60)) == bodies
+        assert link.dropped == 0

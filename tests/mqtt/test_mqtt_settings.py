@@ -42,6 +42,8 @@ def test_a_wrong_address_is_refused(server: str) -> None:
         {"protocol_version": "6"},
         {"keep_alive": -1.0},
         {"receive_maximum": 0},
+        {"session_expiry": -1.0},
+        {"session_expiry": 4_294_967_296.0},
         {"pending_messages": 0},
     ],
 )
