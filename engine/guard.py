@@ -26,6 +26,9 @@ GRACE = 5.0
 _CLOSING = 5.0
 """Seconds that a plugin has to close."""
 
+_END_OF_GENERATOR = "async_generator_athrow"
+"""What asyncio runs in a task of its own for a generator that nobody has read to its end, such as
+the body of a reply: nobody could wait for it."""
 _left: set[asyncio.Task[Any]] = set()
 
 
@@ -92,7 +95,9 @@ async def _end_all(offspring: Offspring, name: str) -> None:
         if task not in _left and task is not asyncio.current_task()
     }
     # one that is being cancelled by the plugin itself only needs a moment
-    forgotten = sorted(what for task, what in alive.items() if not task.cancelling())
+    forgotten = sorted(
+        what for task, what in alive.items() if not task.cancelling() and what != _END_OF_GENERATOR
+    )
     if forgotten:
         logger.warning(
             "%s has left %d of its tasks running, and they are cancelled: %s; end them in close()",

@@ -40,6 +40,8 @@ class Reply:
     reason: str
     headers: Mapping[str, str]
     content: bytes
+    unreadable: NotConnected | RowError | None = None
+    """Why the content couldn't be read, which says nothing about the status."""
 
     @property
     def is_success(self) -> bool:
@@ -70,8 +72,11 @@ class Reply:
         """Return the content; None if there is none.
 
         Raises:
-            RowError: it isn't JSON.
+            NotConnected: the connection was lost before all of it had come.
+            RowError: it isn't JSON, or couldn't be read.
         """
+        if self.unreadable is not None:
+            raise self.unreadable
         if not self.content.strip():
             return None
         try:
@@ -160,7 +165,7 @@ class Client:
 
         Raises:
             NotConnected: it doesn't; another attempt may have success.
-            RowError: such a request can't be made, or its reply not be read.
+            RowError: such a request can't be made.
         """
         assert self._client is not None, "it is open"
         try:
@@ -172,16 +177,30 @@ class Client:
         return await self._answer(request)
 
     async def _answer(self, request: httpx.Request) -> Reply:
+        where = f"{request.method} {shown(request.url)}"
+        deadline = anyio.current_time() + self._config.timeout
+        response = await self._begun(request, where, deadline)
+        content, unreadable = b"", None
+        try:
+            content = await self._content(response, where, deadline)
+        except (NotConnected, RowError) as error:
+            unreadable = error
+        return Reply(
+            where,
+            response.status_code,
+            response.reason_phrase,
+            response.headers,
+            content,
+            unreadable,
+        )
+
+    async def _begun(self, request: httpx.Request, where: str, deadline: float) -> httpx.Response:
+        """Return a reply of which the headers have come."""
         assert self._client is not None
         timeout = self._config.timeout
-        where = f"{request.method} {shown(request.url)}"
         try:
-            with anyio.fail_after(timeout):
-                response = await self._client.send(request, stream=True)
-                try:
-                    content = await self._content(response, where)
-                finally:
-                    await response.aclose()
+            with anyio.fail_after(max(0, deadline - anyio.current_time())):
+                return await self._client.send(request, stream=True)
         except (TimeoutError, httpx.TimeoutException):
             what = f"{where}: no reply within {timeout:g} s"
             raise NotConnected(what, kind="no reply in time") from None
@@ -191,27 +210,43 @@ class Client:
         except httpx.LocalProtocolError:  # it would show what is in the headers
             what = "a header holds what can't be sent"
             raise RowError(f"{where}: {what}", kind=what) from None
-        except (
-            httpx.DecodingError,
-            httpx.TooManyRedirects,
-            httpx.UnsupportedProtocol,
-        ) as error:
+        except (httpx.TooManyRedirects, httpx.UnsupportedProtocol) as error:
             is_address = isinstance(error, httpx.UnsupportedProtocol)
-            kind = "no address of HTTP" if is_address else "the reply can't be read"
+            kind = "no address of HTTP" if is_address else "too many redirects"
             raise RowError(f"{where}: {error}", kind=kind) from None
         except httpx.TransportError as error:
             what = f"{where}: {error or type(error).__name__}"
             raise NotConnected(what, kind="no connection") from None
-        return Reply(where, response.status_code, response.reason_phrase, response.headers, content)
 
-    async def _content(self, response: httpx.Response, where: str) -> bytes:
-        most = self._config.max_response
+    async def _content(self, response: httpx.Response, where: str, deadline: float) -> bytes:
+        """Return the content of a reply.
+
+        Raises:
+            NotConnected: it doesn't come; another attempt may have success.
+            RowError: it can't be read.
+        """
+        most, timeout = self._config.max_response, self._config.timeout
         content = bytearray()
-        async for part in response.aiter_bytes():
-            content += part
-            if len(content) > most:
-                what = f"{where}: the reply has more than {most} bytes"
-                raise RowError(what, hint="raise maxResponse", kind="the reply is too long")
+        try:
+            with anyio.fail_after(max(0, deadline - anyio.current_time())):
+                try:
+                    async for part in response.aiter_bytes():
+                        content += part
+                        if len(content) > most:
+                            what = f"{where}: the reply has more than {most} bytes"
+                            raise RowError(
+                                what, hint="raise maxResponse", kind="the reply is too long"
+                            )
+                finally:
+                    await response.aclose()
+        except (TimeoutError, httpx.TimeoutException):
+            what = f"{where}: no whole reply within {timeout:g} s"
+            raise NotConnected(what, kind="no reply in time") from None
+        except httpx.DecodingError as error:
+            raise RowError(f"{where}: {error}", kind="the reply can't be read") from None
+        except httpx.TransportError as error:
+            what = f"{where}: {error or type(error).__name__}"
+            raise NotConnected(what, kind="no connection") from None
         return bytes(content)
 
     async def aclose(self) -> None:

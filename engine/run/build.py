@@ -219,7 +219,8 @@ class Builder:
         query = fingerprint(plan, self._functions)
         if options.timezone:
             query = f"{query} {options.timezone}"  # its windows have other ends
-        restored = restore(rule.id, store, state, query)
+        streams = {scan.label: scan.stream for scan in plan.scans if scan.role != "lookup"}
+        restored = restore(rule.id, store, state, query, streams)
         if restored.message:
             logger.warning("rule=%s %s", rule.id, restored.message)
             rule.metrics.failed(restored.message, self._clock.now())
@@ -264,6 +265,7 @@ class Builder:
             int(options.checkpoint_interval * 1000),
             self._clock,
             query,
+            streams,
             rule.checkpoint_failed,
             parts.start,
             window=min((w for s in parts.inputs if (w := s.reader.window)), default=None),

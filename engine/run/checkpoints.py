@@ -9,7 +9,7 @@ sources give again what came after it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -123,13 +123,15 @@ class Checkpoints:
         interval: int,
         clock: Clock,
         fingerprint: str,
+        streams: Mapping[str, str],
         failed: Callable[[str], None],
         start: Start,
         *,
         window: int | None,
         known: KnownMessages | None,
     ) -> None:
-        """``interval`` is in milliseconds; ``failed`` hears why a checkpoint couldn't be saved.
+        """``interval`` is in milliseconds; ``streams`` are the names of the streams and tables that
+        are read, by input; ``failed`` hears why a checkpoint couldn't be saved.
 
         ``start`` is the checkpoint that the rule goes on from.
         ``window`` is how many rows sources give before they wait for a checkpoint (None: any
@@ -143,7 +145,7 @@ class Checkpoints:
         self._state = state
         self._interval = interval
         self._clock = clock
-        self._fingerprint = fingerprint
+        self._meta = {"query": fingerprint, "streams": dict(streams)}
         self._failed = failed
         self._start = start
         self._number = store.newest(rule_id)
@@ -258,9 +260,8 @@ class Checkpoints:
             PIPELINE: CODEC.encode(snapshot.pipeline),
             SOURCES: CODEC.encode([dict(snapshot.positions), dict(snapshot.known)]),
         }
-        meta = {"query": self._fingerprint}
         write_checkpoint(
-            self._store, self._rule_id, number, snapshot.plugins, others, meta, at=snapshot.at
+            self._store, self._rule_id, number, snapshot.plugins, others, self._meta, at=snapshot.at
         )
 
 
@@ -284,10 +285,18 @@ class Restored:
     """Why some of it couldn't be used."""
 
 
-def restore(rule_id: str, store: CheckpointStore, state: RuleState, fingerprint: str) -> Restored:
+def restore(
+    rule_id: str,
+    store: CheckpointStore,
+    state: RuleState,
+    fingerprint: str,
+    streams: Mapping[str, str],
+) -> Restored:
     """Bring back the plugin state of a rule; return the rest of its newest sound checkpoint.
 
-    The state of a query that has changed is left out: nothing is put where it doesn't belong.
+    The state of a query that has changed is left out: nothing is put where it doesn't belong. How
+    far a stream has been read still holds, whatever the query calls it; ``streams`` are the names
+    of streams by what it calls them now.
 
     Raises:
         StoreFailed: the file can't be read.
@@ -300,6 +309,11 @@ def restore(rule_id: str, store: CheckpointStore, state: RuleState, fingerprint:
         state.store_anew()
         return Restored(Start(rule_id), message="; ".join(messages))
     positions, known = CODEC.decode(found.parts[SOURCES])
+    before = _names_before(
+        streams, found.meta.get("streams") or _unnamed(streams, [*positions, *known])
+    )
+    positions = {name: positions[old] for name, old in before.items() if old in positions}
+    known = {name: known[old] for name, old in before.items() if old in known}
     start = Start(rule_id, found.number, found.at)
     has_changed = found.meta.get("query") != fingerprint
     # functions are told apart by their place in the query, which another query has for others
@@ -317,3 +331,22 @@ def restore(rule_id: str, store: CheckpointStore, state: RuleState, fingerprint:
         return Restored(start, None, 0, positions, known, "; ".join(messages))
     pipeline = CODEC.decode(found.parts[PIPELINE])
     return Restored(start, pipeline, found.at, positions, known, "; ".join(messages))
+
+
+def _names_before(streams: Mapping[str, str], old: Mapping[str, str]) -> dict[str, str]:
+    """Return what inputs were called in the checkpoint; one that is of another stream isn't it."""
+    found = {name: name for name, stream in streams.items() if old.get(name) == stream}
+    for name, stream in streams.items():
+        if name not in found:
+            unclaimed = (each for each in old if old[each] == stream and each not in found.values())
+            if (earlier := next(unclaimed, None)) is not None:
+                found[name] = earlier
+    return found
+
+
+def _unnamed(streams: Mapping[str, str], saved: Iterable[str]) -> dict[str, str]:
+    """Return the streams of a checkpoint that doesn't name them, as those of old engines.
+
+    What isn't called as an input is now can only have been a stream by its own name.
+    """
+    return {name: streams.get(name, name) for name in saved}

@@ -365,6 +365,18 @@ async def test_a_file_can_be_read_by_those_who_may(engine: Engine, tmp_path: Pat
     assert modes[0] == modes[1]
 
 
+async def test_bytes_that_would_be_several_lines_are_refused(
+    engine: Engine, tmp_path: Path
+) -> None:
+    values = [b"one", b"two\nlines", b"", b"\x00\xff", b"ends\n"]
+    batch = [{"b": value} for value in values]
+    rule = await write(engine, batch, format="binary", sendSingle=True)
+    assert (tmp_path / "out").read_bytes() == b"one\n\n\x00\xff\n"
+    assert rule.metrics.dropped == {("sink[file_0]", "rejected"): 2}
+    assert "hold a line break" in rule.metrics.last_error
+    assert rule.metrics.balance().holds
+
+
 @pytest.mark.parametrize(
     ("properties", "message"),
     [
@@ -380,6 +392,8 @@ async def test_a_file_can_be_read_by_those_who_may(engine: Engine, tmp_path: Pat
             "a dataTemplate writes lines without names of columns",
         ),
         ({"fileType": "json", "encryption": "aes"}, "encryption is for messages"),
+        ({"encryption": "aes"}, "encryption is for messages"),
+        ({"format": "protobuf", "schemaId": "a.B"}, "format protobuf may hold line breaks"),
         ({"rollingKeep": 3}, "rollingKeep is for files that roll"),
         ({"compression": "gzip", "compressionProps": {"level": 12}}, "gzip has no level 12"),
         ({"compressionProps": {"level": 1}}, "no compression has no level 1"),

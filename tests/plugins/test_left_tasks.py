@@ -57,6 +57,31 @@ async def rule_of(engine: Engine, source: Any, sink: Any = None, rule_id: str = 
     return rule
 
 
+class Skimming(Sink[Config]):
+    """Reads the beginning of something, as who sees that a reply is too large."""
+
+    async def collect(self, batch: Batch) -> None:
+        async for _ in self._parts():
+            break
+
+    async def _parts(self) -> AsyncIterator[int]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            await asyncio.sleep(3600)
+
+
+async def test_a_generator_that_is_read_in_part_is_no_task_that_is_left(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    rule = await rule_of(engine, Leaky, Skimming)
+    await eventually(lambda: rule.metrics.delivered == 1)
+    with caplog.at_level(logging.WARNING):
+        await engine.stop("r")
+    assert "sinking_0" not in caplog.text
+
+
 async def test_the_tasks_of_source_and_sink_end_with_them_and_are_named(
     engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -73,6 +73,43 @@ async def test_each_message_is_a_request_over_one_connection(
     assert len(server.connections) == 1
 
 
+@pytest.mark.parametrize("concurrency", [1, 3])
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [({"Content-Encoding": "gzip"}, b"this is not gzip"), ({}, b"x" * 5000)],
+)
+async def test_the_status_counts_though_the_body_cant_be_read(
+    engine: Engine,
+    server: Server,
+    caplog: pytest.LogCaptureFixture,
+    headers: dict[str, str],
+    body: bytes,
+    concurrency: int,
+) -> None:
+    server.headers = headers
+    statuses = iter([503, 429, 200, 404, 201])
+    server.otherwise = lambda asked: (next(statuses, 200), body)
+    rule = await send(
+        engine, server.url, *rows(1, 2, 3, 4), maxResponse=1000, concurrency=concurrency
+    )
+    await engine.stop("r")
+    assert (rule.metrics.delivered, rule.metrics.dropped) == (
+        3,
+        {("sink[rest_0]", "rejected"): 1},
+    )
+    assert len(server.requests) == 6
+    assert "running" not in caplog.text
+
+
+async def test_a_code_in_a_body_that_cant_be_read_refuses_the_message(
+    engine: Engine, server: Server
+) -> None:
+    server.otherwise = lambda asked: (200, b"x" * 5000)
+    rule = await send(engine, server.url, *rows(1), maxResponse=1000, responseType="body")
+    assert rule.metrics.dropped == {("sink[rest_0]", "rejected"): 1}
+    assert "more than 1000 bytes" in rule.metrics.last_error
+
+
 async def test_url_method_and_headers_are_those_of_the_message(
     engine: Engine, server: Server
 ) -> None:

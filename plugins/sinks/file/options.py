@@ -74,10 +74,17 @@ class FileConfig(Config):
                 "hasHeader: a dataTemplate writes lines without names of columns",
                 hint="leave hasHeader out, or name the columns with fields",
             )
-        if self.file_type != "lines" and self.encryption:
+        if self.encryption:
             raise ConfigError(
-                f"encryption is for messages, and fileType {self.file_type} puts them together",
-                hint="leave encryption out, or choose fileType: lines",
+                f"encryption is for messages, and fileType {self.file_type} puts them together, "
+                "so that nobody could tell where one ends",
+                hint="leave encryption out, or send them with another sink",
+            )
+        if format_ == "protobuf":
+            raise ConfigError(
+                "messages of format protobuf may hold line breaks, so that nobody could tell "
+                "where one ends",
+                hint="choose json or delimited, or send them with another sink",
             )
         if self.rolling_keep and not self.rolls:
             raise ConfigError(

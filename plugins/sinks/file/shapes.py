@@ -40,9 +40,10 @@ class Lines:
     separator = b""
     tail = b""
 
-    def __init__(self, *, is_json: bool) -> None:
-        """JSON of several lines is put on one."""
+    def __init__(self, *, is_json: bool, is_text: bool = True) -> None:
+        """JSON of several lines is put on one; what isn't text has to be one line itself."""
         self._is_json = is_json
+        self._is_text = is_text
 
     def header_of(self, payload: bytes) -> bytes:
         return b""
@@ -53,6 +54,10 @@ class Lines:
     def texts(self, payloads: Sequence[bytes], header: bytes) -> tuple[list[bytes], dict[int, str]]:
         if b"\n" not in b"".join(payloads):
             return [payload + b"\n" for payload in payloads], {}
+        if not self._is_text:
+            split = [index for index, payload in enumerate(payloads) if b"\n" in payload]
+            reason = "its bytes hold a line break, so that nobody could tell where it ends"
+            return [payload + b"\n" for payload in payloads], dict.fromkeys(split, reason)
         return [self._text(payload) for payload in payloads], {}
 
     def _text(self, payload: bytes) -> bytes:
@@ -120,7 +125,9 @@ def shape_for(config: FileConfig) -> Shape:
         return Items(is_sure=not config.data_template)
     if config.file_type == "csv" and config.has_header:
         return Table()
-    return Lines(is_json=config.format.lower() == "json")
+    format_ = config.format.lower()
+    is_text = bool(config.data_template) or format_ not in ("binary", "custom")
+    return Lines(is_json=format_ == "json", is_text=is_text)
 
 
 def is_json(text: bytes) -> bool:
