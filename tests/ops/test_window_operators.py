@@ -402,6 +402,8 @@ def test_memory_of_a_tumbling_window_does_not_grow_with_its_rows() -> None:
 
     tracemalloc.start()
     try:
-        assert abs(grown(100_000) - grown(1_000)) < 2_000  # bytes
+        # the least of some attempts: threads that other tests have left allocate as well
+        many, few = (min(grown(count) for _ in range(5)) for count in (100_000, 1_000))
+        assert abs(many - few) < 2_000  # bytes
     finally:
         tracemalloc.stop()
