@@ -10,7 +10,8 @@ PUBACK = 0x4002_0000  # packet type and length in front of the packet identifier
 PUBREC = 0x5002_0000
 _QOS = 0b0110
 _RETAINED = 0b0001
-_REPEATED = 0b1000
+REPEATED = 0b1000
+"""The flag of the fixed header of a message that was sent before."""
 _EXACTLY_ONCE = 0b0100
 _T = TypeVar("_T")
 
@@ -205,7 +206,7 @@ class Arrivals:
 
     def mark_repeated(self) -> None:
         """Flag all messages as delivered before."""
-        self._flags = [flags | _REPEATED for flags in self._flags]
+        self._flags = [flags | REPEATED for flags in self._flags]
 
     def parted(self, takes: Callable[[str], bool]) -> tuple[Arrivals, Arrivals]:
         """Return the messages whose topics ``takes`` wants, and the others, with their parcels."""

@@ -8,11 +8,10 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from engine.mqtt.arrivals import PUBREC, Arrivals, Origin, Parcel
+from engine.mqtt.arrivals import PUBREC, REPEATED, Arrivals, Origin, Parcel
 
 _KIND = 0xFFFF_0000
 _ID = 0x0000_FFFF
-_REPEATED = 0b1000
 _HALF = 0x8000  # of all packet identifiers
 _IN_HAND, _ASKED_AGAIN, _DONE = range(3)
 
@@ -140,7 +139,7 @@ class Inbox:
         Looking at the ends of each read is enough to find that out soon.
         """
         if 0 <= self._last_id - first < _HALF:
-            if arrivals.has_flag(_REPEATED):
+            if arrivals.has_flag(REPEATED):
                 return
             self._session.reuses_ids = True
         self._last_id = last

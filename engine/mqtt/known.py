@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from zlib import crc32
 
-from engine.mqtt.arrivals import Arrivals, Origin
+from engine.mqtt.arrivals import REPEATED, Arrivals, Origin
 
-_REPEATED = 0b1000
 _QOS = 0b0110
 _ID = 0xFFFF
 _CHECKSUM = 0xFFFF_FFFF
@@ -46,7 +45,7 @@ class KnownMessages:
             return arrivals, ()
         self._age(arrivals.origin)
         identities = _identities(arrivals)
-        if arrivals.has_flag(_REPEATED):
+        if arrivals.has_flag(REPEATED):
             return self._fresh(arrivals, identities), identities
         self._recent.update((each >> 32, each & _CHECKSUM) for each in identities)
         return arrivals, identities
@@ -80,7 +79,7 @@ class KnownMessages:
             begin = start
             for index in range(start, stop) if flags & _QOS else ():
                 is_known = self._notes(next(known))
-                if is_known and flags & _REPEATED:
+                if is_known and flags & REPEATED:
                     if begin < index:
                         fresh.take_range(arrivals, begin, index, run)
                     begin = index + 1

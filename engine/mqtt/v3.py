@@ -21,7 +21,7 @@ from aiomqtt.client import ProtocolVersion
 from paho.mqtt.client import Client as Paho
 
 from engine.errors import EngineError, NotConnected
-from engine.mqtt.arrivals import PUBACK, PUBREC, Arrivals
+from engine.mqtt.arrivals import PUBACK, PUBREC, REPEATED, Arrivals
 from engine.mqtt.connection import Connection, Deliver, Filter, Reading
 from engine.mqtt.inbox import Inbox, Session
 from engine.mqtt.outgoing import Messages
@@ -58,9 +58,6 @@ async def connect(
             await connection.close()
         raise
     return connection
-
-
-_REPEATED = 0b1000  # the flag of the fixed header
 
 
 class _Tap(asyncio.Queue[aiomqtt.Message]):
@@ -240,7 +237,7 @@ class V3Connection(Connection):
         parted(*details)
 
     def _on_message(self, client: Any, data: Any, message: Any) -> None:
-        self._repeated = _REPEATED if message.dup else 0  # aiomqtt leaves it out
+        self._repeated = REPEATED if message.dup else 0  # aiomqtt leaves it out
         received: Any = self._received
         received(client, data, message)
 

@@ -16,6 +16,7 @@ from engine.run.metrics import RuleMetrics
 from engine.state.errors import StoreFailed
 from engine.state.options import CacheOptions
 from engine.state.owner import holds_rows, owner_of
+from engine.state.stored import DATA
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +128,7 @@ def _warn_of_orphans(rule_id: str, left: Iterable[Path], caches: Collection[Cach
 
 async def warn_of_strangers(root: Path, known: Collection[str]) -> None:
     """Say what rules have left that aren't defined, such as one that has another name now."""
-    home = root / "data" / "cache"
+    home = _home(root)
     if not home.is_dir():
         return
     expected = {_safe(rule_id) for rule_id in known}
@@ -155,7 +156,11 @@ def _rows_of(folder: Path) -> int:
 
 
 def _rule_folder(root: Path, rule_id: str) -> Path:
-    return root / "data" / "cache" / _safe(rule_id)
+    return _home(root) / _safe(rule_id)
+
+
+def _home(root: Path) -> Path:
+    return root / DATA / "cache"
 
 
 def _safe(name: str) -> str:

@@ -116,7 +116,7 @@ class Chains:
         remembered, for what other rules compute.
         """
         entry = self._entries.get(rule_id)
-        if entry is None or not any(True for _ in self._fed(Topics((), (topic,)))):
+        if entry is None or next(self._fed(Topics((), (topic,))), None) is None:
             return ""
         way = self._way_back(rule_id, Topics(entry.topics.read, (topic,)))
         if not way and topic not in entry.topics.published:

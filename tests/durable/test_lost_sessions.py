@@ -53,6 +53,15 @@ class Site:
     async def stop(self) -> None:
         await self._exits.aclose()
 
+    async def connected_anew(self, peer: Peer, *, restarts: bool) -> Peer:
+        """Return the next connection, that of a new process if it ``restarts``."""
+        if restarts:
+            await self.stop()
+            await self.start()
+        else:
+            peer.abort()
+        return await self._broker.serve(session_present=True)
+
 
 def doors(*ids: int, again: bool = False) -> bytes:
     """Return messages that differ in nothing but their packet identifiers."""
@@ -78,12 +87,7 @@ async def test_messages_of_a_new_session_are_new_though_they_look_repeated(
         peer.abort()
         peer = await broker.serve(session_present=False)  # it has forgotten the first one
         assert "forgotten the session" in caplog.text
-        if restarts:
-            await site.stop()
-            await site.start()
-        else:
-            peer.abort()
-        peer = await broker.serve(session_present=True)
+        peer = await site.connected_anew(peer, restarts=restarts)
         peer.send(doors(1, 2, 3, again=True))  # sent before, but they got lost
         await acknowledged(peer, 3)
         await site.stop()
@@ -100,12 +104,7 @@ async def test_messages_repeated_in_the_same_session_count_once(
         peer = await broker.serve()
         peer.send(doors(1, 2, 3))
         await acknowledged(peer, 3)
-        if restarts:
-            await site.stop()
-            await site.start()
-        else:
-            peer.abort()
-        peer = await broker.serve(session_present=True)
+        peer = await site.connected_anew(peer, restarts=restarts)
         peer.send(doors(2, 3, again=True), doors(4))  # their acknowledgements got lost
         await acknowledged(peer, 3)
         await site.stop()
@@ -125,12 +124,7 @@ async def test_where_identifiers_return_at_once_nothing_is_taken_for_a_repeat(
             peer.send(doors(1))
             await acknowledged(peer, 1)
         await eventually(lambda: rule.metrics.received == 3)
-        if restarts:
-            await site.stop()
-            await site.start()
-        else:
-            peer.abort()
-        peer = await broker.serve(session_present=True)
+        peer = await site.connected_anew(peer, restarts=restarts)
         peer.send(doors(1, again=True))  # the fourth one, sent before, but it got lost
         await acknowledged(peer, 1)
         await site.stop()

@@ -101,6 +101,16 @@ async def confirming(peer: Peer) -> list[bytes]:
     return found
 
 
+async def all_arrive(engine: Engine, rule: Rule, peer: Peer) -> None:
+    """Check that a connection gets the three messages, and that none was given up."""
+    await peer.greet()
+    taking = asyncio.create_task(confirming(peer))
+    await eventually(lambda: not rule.metrics.pending)
+    assert not rule.metrics.dropped
+    await engine.stop("r")
+    assert await taking == [b'{"n":0}', b'{"n":1}', b'{"n":2}']
+
+
 async def test_a_broker_that_is_down_in_between_gets_all_in_the_end(engine: Engine) -> None:
     async with Standin() as broker:
         rule = await started(engine, broker.url)
@@ -108,13 +118,7 @@ async def test_a_broker_that_is_down_in_between_gets_all_in_the_end(engine: Engi
         for _ in range(8):
             await dying(broker, 1)
             (await broker.accept()).abort()  # it is there, but not yet ready
-        peer = await broker.accept()
-        await peer.greet()
-        taking = asyncio.create_task(confirming(peer))
-        await eventually(lambda: not rule.metrics.pending)
-        assert not rule.metrics.dropped
-        await engine.stop("r")
-        assert await taking == [b'{"n":0}', b'{"n":1}', b'{"n":2}']
+        await all_arrive(engine, rule, await broker.accept())
 
 
 async def test_a_few_breaks_are_no_reason_to_refuse_anything(engine: Engine) -> None:
@@ -122,13 +126,7 @@ async def test_a_few_breaks_are_no_reason_to_refuse_anything(engine: Engine) -> 
         rule = await started(engine, broker.url)
         await push(engine, [{"n": n} for n in range(3)])
         await dying(broker, 4)
-        peer = await broker.accept()
-        await peer.greet()
-        taking = asyncio.create_task(confirming(peer))
-        await eventually(lambda: not rule.metrics.pending)
-        assert not rule.metrics.dropped
-        await engine.stop("r")
-        assert await taking == [b'{"n":0}', b'{"n":1}', b'{"n":2}']
+        await all_arrive(engine, rule, await broker.accept())
 
 
 async def test_who_shares_the_connection_loses_nothing(engine: Engine, broker: Mosquitto) -> None:
