@@ -121,6 +121,59 @@ async def test_a_rule_that_drains_holds_up_nobody(engine: Engine, collected: Row
         tasks.cancel_scope.cancel()
 
 
+async def test_what_a_rule_still_drains_is_not_acknowledged(engine: Engine) -> None:
+    numbers = Numbers(engine)
+
+    class Slow(Sink[Config]):
+        async def collect(self, batch: Batch) -> None:
+            await anyio.sleep(0.05)
+
+    engine.plugins.register(PluginKind.SINK, "slow", Slow)
+    slow = {**rule("b", "slow", bufferLength=2), "actions": [{"slow": {"bufferLength": 2}}]}
+    other = await engine.start(slow)
+    leaving = await engine.start(rule("a", "door"))
+    await eventually(lambda: leaving.metrics.received > 5)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: engine.stop("a", drain=3))
+        received = other.metrics.received
+        await anyio.sleep(1.8)
+        assert other.metrics.received > received + 5  # among them was one that a has left to b
+        assert 0 not in numbers.acknowledged
+        await engine.stop("a", drain=0)
+    await eventually(lambda: 0 in numbers.acknowledged)
+
+
+async def test_a_stop_that_was_hurried_leaves_the_next_one_its_time(
+    engine: Engine, collected: Rows
+) -> None:
+    engine.drain = 5
+    is_open = False
+
+    class Gate(Sink[Config]):
+        async def collect(self, batch: Batch) -> None:
+            while not is_open:
+                await anyio.sleep(0.01)
+
+    engine.plugins.register(PluginKind.SINK, "gate", Gate)
+    made = await engine.start(rule("a", "gate", "SELECT n FROM demo"))
+    await eventually(lambda: made.status.state == "running")
+    await engine.push("demo", [{"n": 1}])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: engine.stop("a", drain=20))
+        await eventually(lambda: made.status.state == "stopping")
+        await engine.stop("a", drain=0.05)
+    assert made.metrics.balance().pending == 1
+    await engine.start("a")
+    await eventually(lambda: made.status.state == "running")
+    await engine.push("demo", [{"n": 2}])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: engine.stop("a"))
+        await anyio.sleep(0.4)
+        is_open = True
+    assert made.metrics.delivered == 1
+    assert made.metrics.balance().pending == 0
+
+
 async def test_what_all_leave_at_once_is_not_acknowledged(engine: Engine) -> None:
     numbers = Numbers(engine)
     for name in "ab":

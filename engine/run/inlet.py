@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from engine.config.rule import RuleOptions
@@ -52,13 +52,13 @@ class Inlet:
     async def receive(self, arrival: Arrival) -> None:
         arrival.stream = self._source.label
         if self._source.reader.is_shared:
-            receipt = arrival.receipt = Receipt(arrival.receipt.done, 1)
+            if self._has_left:  # it was on its way to several rules
+                self._abandon([arrival.receipt])
+                return
             while self._held and self._held[0].is_done:
                 self._held.popleft()
-            self._held.append(receipt)
-            if self._has_left:  # it was on its way to several rules
-                self.end()
-                return
+            arrival.receipt = Receipt(arrival.receipt.done, 1)
+            self._held.append(arrival.receipt)
         await self._rule.receive(arrival, self._lane)
 
     def ended(self, error: Exception | None = None) -> None:
@@ -76,5 +76,8 @@ class Inlet:
         """The run is over: what it isn't done with now it never will be."""
         held = [receipt for receipt in self._held if not receipt.is_done]
         self._held.clear()
-        if held:
-            self._source.reader.abandon(held, self._rule.given_up(self._source.label))
+        self._abandon(held)
+
+    def _abandon(self, receipts: Sequence[Receipt]) -> None:
+        if receipts:
+            self._source.reader.abandon(receipts, self._rule.given_up(self._source.label))

@@ -70,7 +70,7 @@ class RuleLife:
         """Raises ``ConfigError`` if an option of its life is wrong; the rest is not looked at."""
         self.home = home
         self._patience = math.inf
-        """The shortest time, in seconds, that somebody gives a stop which is still to come."""
+        """The shortest time, in seconds, that anybody gives a stop which isn't done yet."""
         self._limit = limit
         self._extra_sinks = extra_sinks
         self._signals = Signals(home.tasks, f"rule[{definition.id}].life")
@@ -138,8 +138,8 @@ class RuleLife:
 
         async def stop() -> None:
             self.is_held = True
-            patience, self._patience = self._patience, math.inf
-            await self.halt(patience)
+            await self.halt(min(seconds, self._patience))
+            self._patience = math.inf
 
         if self.rule.status.state is RuleState.STOPPING:
             self.home.tasks.start_soon(self.rule.stop, seconds, name=f"rule[{self.rule.id}].stop")

@@ -92,9 +92,8 @@ class SharedSource:
             self._scope.cancel()
 
     def abandon(self, receipts: Sequence[Receipt], given_up: Callable[[], None]) -> None:
-        if receipts:
-            name = f"{self.name}.abandoned"
-            self._tasks.start_soon(self._settle, receipts, given_up, name=name)
+        name = f"{self.name}.abandoned"
+        self._tasks.start_soon(self._settle, receipts, given_up, name=name)
 
     async def _settle(self, receipts: Sequence[Receipt], given_up: Callable[[], None]) -> None:
         """Be done with batches if others read on, for the broker gives those no second time.
